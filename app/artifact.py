@@ -1,0 +1,209 @@
+"""The model bundle: one folder that training writes and every runtime reads.
+
+    model.onnx       input `images` uint8 [N, H, W, 3] RGB; output `probabilities` float32 [N, C]
+    checkpoint.pt    weights only
+    manifest.json    what the model is, where it comes from, and the sha256 of every file
+
+`manifest.json` carries the sha256 of its own text, and the part of it that does not depend on
+files is embedded in `model.onnx` (metadata key `manta`), so a lone file still knows its labels.
+A reader fails loudly: `BrokenBundle` names the file and what is wrong with it.
+
+Imports neither torch nor mlflow: serving processes read bundles too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from app.errors import BrokenBundle, NotFound
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+CHECKPOINT_FILE = "checkpoint.pt"
+ONNX_METADATA_KEY = "manta"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What the graph takes: uint8 RGB images of this height and width, in pixels."""
+
+    height: int
+    width: int
+    resize: str
+    """Name of the resize rule in `app.imaging` that training used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a model comes from."""
+
+    dataset: str = ""
+    dataset_digest: str = ""
+    git_commit: str = ""
+    run_id: str = ""
+    parent_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One graph file of a bundle and what was measured of it on held-out images."""
+
+    file: str
+    bytes: int
+    accuracy: float
+    """Share of the test split answered correctly, 0 to 1."""
+    max_error: float
+    """Largest difference of a probability from the PyTorch model's."""
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    """Median milliseconds of one run on one thread, by batch size ("1", "32")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The card of a model version. `labels[i]` names output column i."""
+
+    name: str
+    architecture: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    created: str
+    """ISO 8601 time, UTC."""
+    lineage: Lineage = field(default_factory=Lineage)
+    variants: dict[str, Variant] = field(default_factory=dict)
+    """By variant name; `fp32` is always there in a finished bundle."""
+    files: dict[str, str] = field(default_factory=dict)
+    """sha256 of every other file of the bundle, by name."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
+        """Raises BrokenBundle for missing or unknown fields and for another schema version."""
+        if values.get("schema_version") != SCHEMA_VERSION:
+            raise BrokenBundle(
+                f"manifest has schema version {values.get('schema_version')!r}, this Manta reads {SCHEMA_VERSION}"
+            )
+        try:
+            return cls(
+                **{
+                    **values,
+                    "labels": tuple(values["labels"]),
+                    "input": InputSpec(**values["input"]),
+                    "lineage": Lineage(**values["lineage"]),
+                    "variants": {name: Variant(**variant) for name, variant in values["variants"].items()},
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BrokenBundle(f"manifest is not complete: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on local disk whose checksums were verified."""
+
+    folder: Path
+    manifest: Manifest
+
+    def variant_path(self, variant: str = "fp32") -> Path:
+        """Raises NotFound when the bundle has no such variant."""
+        if variant not in self.manifest.variants:
+            have = ", ".join(self.manifest.variants) or "none"
+            raise NotFound(f"bundle {self.folder} has no variant {variant!r} (it has: {have})")
+        return self.folder / self.manifest.variants[variant].file
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Completes `manifest` with the sha256 of every file in `folder` and writes it there."""
+    files = {
+        path.name: sha256_of_file(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST_FILE
+    }
+    manifest = dataclasses.replace(manifest, files=files)
+    sealed = {"sha256": _digest(manifest.to_json()), "manifest": dataclasses.asdict(manifest)}
+    (folder / MANIFEST_FILE).write_text(json.dumps(sealed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads `manifest.json` and checks its own checksum, not those of the files it names.
+
+    Raises NotFound for a missing folder or manifest, BrokenBundle for a damaged one.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        sealed = json.loads(path.read_text(encoding="utf-8"))
+        text_digest, manifest = sealed["sha256"], Manifest.from_dict(sealed["manifest"])
+    except FileNotFoundError as error:
+        raise NotFound(f"no model bundle in {folder}: {MANIFEST_FILE} is missing") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundle(f"{path} is damaged: {error}") from error
+    if text_digest != _digest(manifest.to_json()):
+        raise BrokenBundle(f"{path} was changed after it was written (checksum differs)")
+    return manifest
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Reads a bundle and verifies every file. Raises NotFound or BrokenBundle."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BrokenBundle(f"bundle {folder}: {name} is missing")
+        if sha256_of_file(path) != expected:
+            raise BrokenBundle(f"bundle {folder}: {name} was changed after it was written (checksum differs)")
+    return Bundle(folder, manifest)
+
+
+def seal_for_onnx(manifest: Manifest) -> str:
+    """The one JSON value that goes into a graph's `metadata_props`: `{"sha256", "manifest"}`.
+
+    `manifest` is a JSON text inside the JSON, so that a reader in any language can hash it as it stands.
+    Files and measurements are left out: they are known only after the graph is written.
+    """
+    text = dataclasses.replace(manifest, files={}, variants={}).to_json()
+    return json.dumps({"sha256": _digest(text), "manifest": text})
+
+
+def open_onnx_seal(metadata: Mapping[str, str]) -> Manifest:
+    """The manifest embedded in a graph, from ONNX Runtime's `custom_metadata_map`. Raises BrokenBundle."""
+    if ONNX_METADATA_KEY not in metadata:
+        raise BrokenBundle(f"the ONNX file carries no Manta manifest (metadata key {ONNX_METADATA_KEY!r})")
+    try:
+        sealed = json.loads(metadata[ONNX_METADATA_KEY])
+        text, expected = sealed["manifest"], sealed["sha256"]
+        if _digest(text) != expected:
+            raise BrokenBundle("the manifest inside the ONNX file was changed (checksum differs)")
+        return Manifest.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundle(f"the manifest inside the ONNX file is damaged: {error}") from error
+
+
+def local_folder(uri: str) -> Path:
+    """The folder that an immutable bundle URI (`file:///...` or an absolute path) names.
+
+    Raises NotFound for a URI that this machine cannot see as a file.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme not in ("", "file"):
+        raise NotFound(f"bundle {uri} is not on a file system this machine sees")
+    return Path(unquote(parsed.path))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

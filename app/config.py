@@ -1,0 +1,86 @@
+"""Where Manta keeps its state, and the limits and shares that hold in every part."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_HTTP_PORT = 8000
+
+
+def http_host() -> str:
+    """The interface the HTTP service listens on: loopback unless the user asks otherwise."""
+    return os.environ.get("MANTA_HTTP_HOST", "127.0.0.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The one folder that holds all state, `MANTA_HOME` (default `~/.manta`).
+
+    A job's working directory is an unpacked package that Ray deletes, so nothing lives there.
+    On several nodes this folder is shared storage.
+    """
+
+    root: Path
+
+    @classmethod
+    def from_env(cls) -> Home:
+        return cls(Path(os.environ.get("MANTA_HOME", "~/.manta")).expanduser().resolve())
+
+    @property
+    def datasets(self) -> Path:
+        """Decoded datasets, one folder per digest."""
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs: checkpoints, history and curves, one folder per run name."""
+        return self.root / "runs"
+
+    @property
+    def bundles(self) -> Path:
+        """Bundles being written; a finished one is logged to the registry as a whole."""
+        return self.root / "bundles"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def promotion_log(self) -> Path:
+        """One JSON object a line, only ever appended to."""
+        return self.root / "promotions.jsonl"
+
+    @property
+    def cluster_file(self) -> Path:
+        """What `manta up` started: addresses, ports and the mark its processes carry."""
+        return self.root / "cluster.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+
+@dataclass(frozen=True, slots=True)
+class CpuShares:
+    """Logical CPUs that each kind of work asks Ray for. The table is explained in docs/ARCHITECTURE.md.
+
+    They are admission tickets, not pinned cores: small enough that a pipeline, a sweep with two
+    trials, or a retraining beside champion, challenger and router all fit on two of them.
+    """
+
+    train_worker: float = 0.5
+    trial: float = 0.05
+    decode_task: float = 0.2
+    convert_task: float = 0.25
+    router: float = 0.1
+    classifier: float = 0.1
+    control: float = 0.05
+
+
+CPU = CpuShares()

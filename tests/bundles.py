@@ -1,0 +1,70 @@
+"""Small real bundles made without training: the class is the colour channel with the highest mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from app.artifact import (
+    MODEL_FILE,
+    ONNX_METADATA_KEY,
+    InputSpec,
+    Manifest,
+    Variant,
+    seal_for_onnx,
+    write_manifest,
+)
+from app.imaging import RESIZE_RULE
+
+COLOURS = ("red", "green", "blue")
+
+
+def write_colour_bundle(
+    folder: Path, *, size: int = 8, labels: tuple[str, ...] = COLOURS, name: str = "colours"
+) -> Manifest:
+    """probabilities = softmax(mean colour / 8), so that a pure image is answered with near certainty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = np.zeros((3, len(labels)), np.float32)
+    weights[:, :3] = np.eye(3, dtype=np.float32) / 8
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["floats", "axes"], ["colour"], keepdims=0),
+            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", size, size, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(labels)])],
+        [
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+            numpy_helper.from_array(weights, "weights"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    manifest = Manifest(
+        name=name,
+        architecture="mean_colour",
+        labels=labels,
+        input=InputSpec(height=size, width=size, resize=RESIZE_RULE),
+        created="2026-01-01T00:00:00+00:00",
+    )
+    helper.set_model_props(model, {ONNX_METADATA_KEY: seal_for_onnx(manifest)})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, folder / MODEL_FILE)
+    variant = Variant(
+        file=MODEL_FILE, bytes=(folder / MODEL_FILE).stat().st_size, accuracy=1.0, max_error=0.0, latency_ms={"1": 0.05}
+    )
+    return write_manifest(
+        folder,
+        Manifest(
+            **{
+                field: getattr(manifest, field)
+                for field in ("name", "architecture", "labels", "input", "created", "lineage")
+            },
+            variants={"fp32": variant},
+        ),
+    )
