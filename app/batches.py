@@ -1,0 +1,61 @@
+"""Batches of a split: which rows, in which order, and on which device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from app.datasets import Split
+
+DEVICE_BUDGET_BYTES = 4 * 2**30
+"""A split larger than this is not kept on an accelerator but copied there batch by batch."""
+
+
+class DeviceSplit:
+    """A split that hands out batches on the device.
+
+    On an accelerator a split within the budget is copied there once; everything else is read where it
+    lies, which for a memory-mapped dataset keeps memory bounded by the page cache.
+    """
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self.device = device
+        self._split = split
+        self._resident: torch.Tensor | None = None
+        if device.type != "cpu" and split.images.nbytes <= DEVICE_BUDGET_BYTES:
+            self._resident = torch.from_numpy(np.array(split.images)).to(device)
+        self._labels = torch.from_numpy(np.array(split.labels, dtype=np.int64)).to(device)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def take(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """images uint8 [n, H, W, 3] and labels int64 [n] of these rows, on the device."""
+        rows = torch.from_numpy(index).to(self.device)
+        if self._resident is not None:
+            return self._resident[rows], self._labels[rows]
+        images = torch.from_numpy(self._split.images[index])
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True), self._labels[rows]
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """An incomplete last batch is left out: its images come at another place in the next order."""
+    return max(1, count // batch_size)
+
+
+def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Row numbers of each global batch; the same in every process, another order in every epoch."""
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    for step in range(steps_per_epoch(count, batch_size)):
+        yield order[step * batch_size : (step + 1) * batch_size]
+
+
+def channel_statistics(images: np.ndarray, sample: int = 2048) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, 0..255, over an evenly spread sample of [N, H, W, 3]."""
+    step = max(1, len(images) // sample)
+    pixels = images[::step].reshape(-1, 3).astype(np.float64)
+    return pixels.mean(0).tolist(), np.maximum(pixels.std(0), 1.0).tolist()

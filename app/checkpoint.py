@@ -1,0 +1,78 @@
+"""Checkpoints of a training run: everything needed to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.errors import BrokenBundle, NotFound
+from app.models import ImageClassifier, build_classifier
+
+STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What one epoch did. Losses are means per image, accuracies shares from 0 to 1."""
+
+    epoch: int
+    """Counted from 1."""
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    """Training alone, without validation and checkpoint."""
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a network needs to be built again, without its weights."""
+
+    architecture: str
+    labels: tuple[str, ...]
+    input_size: tuple[int, int]
+    """(height, width) in pixels."""
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Writes beside `path` and renames, so that a file under the final name is always complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a file of `save`, on the CPU, executing nothing in it. Raises NotFound or BrokenBundle."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise NotFound(f"no checkpoint at {path}") from error
+    except Exception as error:  # a cut file surfaces as one of many types
+        raise BrokenBundle(f"checkpoint {path} cannot be read: {error}") from error
+
+
+def weights_only(card: ModelCard, model: ImageClassifier) -> dict[str, Any]:
+    return {"card": asdict(card), "model": model.state_dict()}
+
+
+def read_model(path: Path) -> tuple[ModelCard, ImageClassifier]:
+    """The network of a checkpoint (a run's or a bundle's), in evaluation mode on the CPU."""
+    content = load(path)
+    try:
+        card = ModelCard(**content["card"])
+        model = build_classifier(card.architecture, len(card.labels), card.input_size)
+        model.load_state_dict(content["model"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise BrokenBundle(f"checkpoint {path} does not hold a Manta model: {error}") from error
+    return card, model.eval()

@@ -1,0 +1,97 @@
+"""Accuracy, per-class report, confusion matrix, and parity between runtimes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""uint8 [N, H, W, 3] -> probabilities float32 [N, C]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassReport:
+    label: str
+    count: int
+    """Images of this class in the split."""
+    precision: float
+    """Share of the answers "this class" that were right; 0 when there were none."""
+    recall: float
+    """Share of this class's images that were answered right; 0 when there are none."""
+    most_confused_with: str
+    """The class its wrong answers name most often; empty when there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    accuracy: float
+    """Share answered right, 0 to 1."""
+    loss: float
+    """Mean cross-entropy in nats."""
+    confusion: np.ndarray
+    """int64 [C, C]: row is the true class, column the answer."""
+    classes: tuple[ClassReport, ...]
+
+
+def predict_in_batches(predict: Predict, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """probabilities float32 [N, C] of all images, `batch_size` at a time."""
+    return np.concatenate(
+        [predict(np.ascontiguousarray(images[start : start + batch_size])) for start in range(0, len(images), batch_size)]
+    )
+
+
+def evaluate(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Evaluation:
+    """probabilities: float [N, C]; labels: int [N]; names: C class names."""
+    answers = probabilities.argmax(1)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, (labels, answers), 1)
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return Evaluation(
+        accuracy=accuracy(probabilities, labels),
+        loss=float(-np.log(np.maximum(true, 1e-12)).mean()),
+        confusion=confusion,
+        classes=tuple(_class_report(confusion, index, names) for index in range(len(names))),
+    )
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float((probabilities.argmax(1) == labels).mean())
+
+
+def max_difference(reference: Predict, candidate: Predict, images: np.ndarray, batch_sizes: Sequence[int]) -> float:
+    """Largest absolute difference of a probability, over one batch of each size of these images."""
+    worst = 0.0
+    for size in batch_sizes:
+        batch = np.ascontiguousarray(np.resize(images, (size, *images.shape[1:])))
+        worst = max(worst, float(np.abs(reference(batch) - candidate(batch)).max()))
+    return worst
+
+
+def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, seconds: float = 0.3) -> float:
+    """Median milliseconds of one call with `batch_size` images, over at least 5 calls after a warm-up."""
+    batch = np.ascontiguousarray(np.resize(images, (batch_size, *images.shape[1:])))
+    predict(batch)
+    times: list[float] = []
+    while len(times) < 5 or sum(times) < seconds:
+        started = time.perf_counter()
+        predict(batch)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _class_report(confusion: np.ndarray, index: int, names: Sequence[str]) -> ClassReport:
+    right = int(confusion[index, index])
+    count, answered = int(confusion[index].sum()), int(confusion[:, index].sum())
+    wrong = confusion[index].copy()
+    wrong[index] = 0
+    return ClassReport(
+        label=names[index],
+        count=count,
+        precision=right / answered if answered else 0.0,
+        recall=right / count if count else 0.0,
+        most_confused_with=names[int(wrong.argmax())] if wrong.any() else "",
+    )

@@ -1,0 +1,38 @@
+"""The gates an artifact passes before it enters the registry: measured figures against limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.errors import GateFailed
+
+PARITY_LIMIT = 1e-5
+"""Largest difference of a probability between an fp32 graph and the PyTorch model."""
+ACCURACY_LOSS_LIMIT = 0.0005
+"""Largest loss of test accuracy of an fp32 graph against the PyTorch model (0.0005 is 0.05 points)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`measured` must not exceed `limit`."""
+
+    name: str
+    measured: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        # NaN compares false, so a model that answers NaN does not pass.
+        return self.measured <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else f"failed by {self.measured - self.limit:.3g}"
+        return f"{self.name} {self.measured:.3g} (limit {self.limit:.3g}): {verdict}"
+
+
+def require(gates: Iterable[Gate]) -> None:
+    """Raises GateFailed that says of each failed gate by how much."""
+    failed = [str(gate) for gate in gates if not gate.passed]
+    if failed:
+        raise GateFailed("; ".join(failed))

@@ -1,0 +1,37 @@
+"""The default network: one dense 3x3 stem, then depthwise-separable blocks (Howard et al. 2017, arXiv:1704.04861)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from app.models.layers import ConvBnRelu, init_conv_net
+
+
+class DepthwiseSeparable(nn.Sequential):
+    """A 3x3 convolution per channel, then a 1x1 convolution across channels."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(ConvBnRelu(inputs, inputs, groups=inputs), ConvBnRelu(inputs, outputs, kernel=1))
+
+
+class CustomCnn(nn.Module):
+    """images: float [N, 3, H, W] normalized, H and W at least 8. Returns logits [N, C]."""
+
+    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvBnRelu(3, 32), nn.MaxPool2d(2))
+        self.blocks = nn.Sequential(
+            DepthwiseSeparable(32, 64),
+            nn.MaxPool2d(2),
+            DepthwiseSeparable(64, 128),
+            nn.MaxPool2d(2),
+            DepthwiseSeparable(128, 256),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(256, num_classes)
+        init_conv_net(self)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.blocks(self.stem(images)).mean((2, 3))
+        return self.head(self.dropout(features))

@@ -1,0 +1,97 @@
+"""Settings dataclasses as command-line options: one definition for the jobs and for the `manta` command."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from app.errors import MantaError
+
+S = TypeVar("S")
+
+
+def with_options(settings: type[S], *, positional: Sequence[str] = ()) -> Callable[[Callable[[S], None]], Callable[..., None]]:
+    """Turns `command(settings)` into a typer command with one option for each field of the dataclass.
+
+    The text under a field becomes its help; fields named in `positional` become arguments.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(settings)
+    texts = field_docs(settings)
+    parameters = []
+    for name, field in fields.items():
+        kind = typer.Argument if name in positional else typer.Option
+        required = field.default is dataclasses.MISSING
+        parameters.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if required else field.default,
+                annotation=Annotated[hints[name], kind(help=texts.get(name), show_default=not required)],
+            )
+        )
+
+    def decorate(command: Callable[[S], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            command(settings(**values))
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def to_argv(settings: object) -> list[str]:
+    """The command line that gives these settings again, without fields at their defaults."""
+    argv: list[str] = []
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        flag = "--" + field.name.replace("_", "-")
+        if value == field.default or value is None:
+            continue
+        if isinstance(value, bool):
+            argv.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            argv += [flag, str(value)]
+    return argv
+
+
+def run_job(settings: type[S], main: Callable[[S], None]) -> None:
+    """The `__main__` of a job: parses the command line, runs, and turns a MantaError into one line and its exit code."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(help=inspect.getdoc(sys.modules[main.__module__]) or "")(with_options(settings)(main))
+    try:
+        app()
+    except MantaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@functools.cache
+def field_docs(settings: type) -> dict[str, str]:
+    """The string under each field, base classes included."""
+    texts: dict[str, str] = {}
+    for cls in reversed(settings.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, below in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+                and isinstance(below.value.value, str)
+            ):
+                texts[statement.target.id] = inspect.cleandoc(below.value.value)
+    return texts

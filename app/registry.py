@@ -1,0 +1,282 @@
+"""Model versions, aliases, training runs and the promotion log, on MLflow.
+
+Default: SQLite and files under `MANTA_HOME`, no server. `MLFLOW_TRACKING_URI` names another store.
+Only drivers (jobs and the command line) write here; serving processes never import this module.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.artifact import Manifest, local_folder, open_bundle
+from app.config import Home
+from app.errors import BadInput, MantaError, NotFound
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+EXPERIMENT = "manta"
+BUNDLE_ARTIFACT = "bundle"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """One immutable version. Aliases point at it and may move; its bundle never changes."""
+
+    name: str
+    version: str
+    bundle_uri: str
+    run_id: str
+    aliases: tuple[str, ...]
+    created: datetime
+    tags: dict[str, str]
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    @property
+    def folder(self) -> Path:
+        """Raises NotFound when the bundle is not on a file system this machine sees."""
+        return local_folder(self.bundle_uri)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """One line of the promotion log: an alias moved."""
+
+    when: str
+    who: str
+    model: str
+    alias: str
+    before: str
+    """Version the alias pointed at; empty for none."""
+    after: str
+    why: str
+
+
+class Registry:
+    """Raises MantaError with one clear line when the store cannot be reached."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        home.root.mkdir(parents=True, exist_ok=True)
+        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
+        self._local = self.tracking_uri.startswith("sqlite:")
+        self._client = _quiet_client(self.tracking_uri)
+
+    # Runs
+
+    def start_run(self, name: str, params: Mapping[str, Any], *, tags: Mapping[str, str] | None = None) -> str:
+        """Opens a run and returns its id. `params` are recorded once and never change."""
+        from mlflow.entities import Param
+
+        run = self._client.create_run(
+            self._experiment(), run_name=name, tags={"mlflow.source.name": "manta", **(tags or {})}
+        )
+        self._client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        return str(run.info.run_id)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+
+    def log_file(self, run_id: str, path: Path) -> None:
+        self._client.log_artifact(run_id, str(path))
+
+    def end_run(self, run_id: str, *, succeeded: bool) -> None:
+        self._client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+
+    # Versions
+
+    def register(self, run_id: str, bundle: Path, manifest: Manifest) -> ModelVersion:
+        """Logs the bundle as a whole and makes it the next version of `manifest.name`.
+
+        The files are verified before and after the copy, so a full disk leaves no version behind.
+        """
+        open_bundle(bundle)
+        self._client.log_artifacts(run_id, str(bundle), BUNDLE_ARTIFACT)
+        uri = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE_ARTIFACT}"
+        if self._local:
+            open_bundle(local_folder(uri))
+        self._create_model(manifest.name)
+        tags = {
+            "architecture": manifest.architecture,
+            "dataset": manifest.lineage.dataset,
+            "dataset_digest": manifest.lineage.dataset_digest,
+            "git_commit": manifest.lineage.git_commit,
+            "parent_version": manifest.lineage.parent_version,
+            **{f"accuracy.{name}": f"{variant.accuracy:.6f}" for name, variant in manifest.variants.items()},
+        }
+        version = self._client.create_model_version(
+            manifest.name, source=uri, run_id=run_id, tags={key: value for key, value in tags.items() if value}
+        )
+        return self._read(version)
+
+    def resolve(self, reference: str) -> ModelVersion:
+        """Finds `name@alias`, `name/3`, `name` (its champion), or `3` / `@alias` when there is one model only.
+
+        Raises NotFound for what does not exist and BadInput for a reference that is not one.
+        """
+        name, alias, number = parse_reference(reference)
+        name = name or self._only_model()
+        if number is None:
+            alias = alias or CHAMPION
+        what = f"version {number}" if number else f"alias {alias!r}"
+        return self._found(
+            lambda: (
+                self._client.get_model_version(name, number)
+                if number
+                else self._client.get_model_version_by_alias(name, alias)
+            ),
+            f"model {name!r} has no {what}" if self._has_model(name) else f"there is no model {name!r}",
+        )
+
+    def models(self) -> list[str]:
+        return sorted(model.name for model in self._client.search_registered_models())
+
+    def versions(self, name: str | None = None) -> list[ModelVersion]:
+        """Every version, newest first within each model. Raises NotFound for an unknown model."""
+        if name is not None and not self._has_model(name):
+            raise NotFound(f"there is no model {name!r}")
+        found: list[ModelVersion] = []
+        for model in [name] if name else self.models():
+            aliases = self._aliases(model)
+            page = self._client.search_model_versions(f"name='{model}'")
+            found += sorted((self._read(v, aliases) for v in page), key=lambda v: int(v.version), reverse=True)
+        return found
+
+    # Aliases
+
+    def promote(self, version: ModelVersion, alias: str, *, who: str, why: str) -> None:
+        """Points `alias` at the version and appends that to the promotion log."""
+        before = self._aliases(version.name).get(alias, "")
+        self._client.set_registered_model_alias(version.name, alias, version.version)
+        append_promotion(
+            self._home.promotion_log,
+            Promotion(
+                when=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                who=who,
+                model=version.name,
+                alias=alias,
+                before=before,
+                after=version.version,
+                why=why,
+            ),
+        )
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if found := self._client.get_experiment_by_name(EXPERIMENT):
+            return str(found.experiment_id)
+        location = self._home.mlflow_artifacts.as_uri() if self._local else None
+        try:
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+        except MlflowException:  # another driver was first
+            found = self._client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def _create_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _has_model(self, name: str) -> bool:
+        return name in self.models()
+
+    def _only_model(self) -> str:
+        names = self.models()
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise NotFound("the registry is empty; `manta train` or `manta pipeline` makes a first version")
+        raise BadInput(f"name the model, as in {names[0]}/1; there are: {', '.join(names)}")
+
+    def _aliases(self, name: str) -> dict[str, str]:
+        """Version numbers by alias; empty for a model that does not exist."""
+        if not self._has_model(name):
+            return {}
+        return {alias: str(number) for alias, number in self._client.get_registered_model(name).aliases.items()}
+
+    def _found(self, get: Callable[[], MlflowVersion], missing: str) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._read(get())
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise NotFound(missing) from error
+            raise MantaError(f"the registry at {self.tracking_uri} answers: {error.message}") from error
+
+    def _read(self, version: MlflowVersion, aliases: Mapping[str, str] | None = None) -> ModelVersion:
+        number = str(version.version)
+        if aliases is None:
+            aliases = self._aliases(version.name)
+        return ModelVersion(
+            name=version.name,
+            version=number,
+            bundle_uri=version.source,
+            run_id=version.run_id,
+            aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
+            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+            tags=dict(version.tags),
+        )
+
+
+def parse_reference(reference: str) -> tuple[str | None, str | None, str | None]:
+    """(name, alias, version number) of a reference; each may be None. Raises BadInput."""
+    text = reference.removeprefix("models:/")
+    found = re.fullmatch(r"(?:(?P<number>\d+)|(?P<name>[^@/]+)?(?:/(?P<version>\d+)|@(?P<alias>[\w-]+))?)", text)
+    if not text or found is None:
+        raise BadInput(f"{reference!r} is no version: write name@alias, name/3, name, or 3")
+    return found["name"], found["alias"], found["number"] or found["version"]
+
+
+def append_promotion(log: Path, promotion: Promotion) -> None:
+    """One write of one line in append mode, then fsync: a crash cannot damage earlier lines."""
+    line = json.dumps(asdict(promotion), ensure_ascii=False) + "\n"
+    with log.open("ab", buffering=0) as file:
+        file.write(line.encode())
+        os.fsync(file.fileno())
+
+
+def read_promotions(log: Path) -> list[Promotion]:
+    """All promotions, oldest first; a last line that a crash cut off is left out."""
+    if not log.is_file():
+        return []
+    complete = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    return [Promotion(**json.loads(line)) for line in complete]
+
+
+def _quiet_client(tracking_uri: str) -> MlflowClient:
+    """MLflow reports usage over the network and narrates its migrations unless told otherwise."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

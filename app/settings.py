@@ -1,0 +1,115 @@
+"""Typed settings of the jobs. The text under each field is its `--help`, here and in `manta`.
+
+Light on purpose: the command line imports this without importing torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.errors import BadInput
+
+DEFAULT_ARCHITECTURE = "custom_cnn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """What the training loop needs to know, apart from the data."""
+
+    model: str = DEFAULT_ARCHITECTURE
+    """Architecture; `manta models` lists them."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images per optimizer step, over all workers together."""
+    lr: float = 4e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay; not applied to biases and normalization."""
+    label_smoothing: float = 0.05
+    """Probability mass taken from the true class and spread over all of them."""
+    warmup: float = 0.15
+    """Share of the steps during which the learning rate rises; it then falls along a cosine."""
+    dropout: float = 0.5
+    """Dropout before the last layer."""
+    seed: int = 0
+    """Seed of the split, the initial weights, the order of images and the augmentation."""
+    precision: str = "auto"
+    """auto, fp32, bf16 or fp16. auto is bf16 where the hardware has it (CUDA, a CPU with AMX), else fp32."""
+    flip: bool | None = None
+    """Mirror half of the images. Unless given: on, and off for digits (a mirrored digit is another one)."""
+    shift: float = 0.125
+    """Largest random shift, as a share of the image's height and width."""
+    rotate: float = 5.0
+    """Largest random rotation, in degrees."""
+    colour: float = 0.1
+    """Largest random change of brightness, contrast and saturation, as a share."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
+        _require(self.batch_size >= 2, f"--batch-size must be at least 2, not {self.batch_size}")
+        _require(self.lr > 0, f"--lr must be above 0, not {self.lr}")
+        _require(self.weight_decay >= 0, f"--weight-decay must not be negative, it is {self.weight_decay}")
+        _require(0 <= self.label_smoothing < 1, f"--label-smoothing must be in [0, 1), not {self.label_smoothing}")
+        _require(0 <= self.warmup < 1, f"--warmup must be in [0, 1), not {self.warmup}")
+        _require(0 <= self.dropout < 1, f"--dropout must be in [0, 1), not {self.dropout}")
+        _require(self.precision in PRECISIONS, f"--precision must be one of {', '.join(PRECISIONS)}")
+        _require(0 <= self.shift < 1, f"--shift must be in [0, 1), not {self.shift}")
+        _require(0 <= self.rotate <= 180, f"--rotate must be in [0, 180], not {self.rotate}")
+        _require(0 <= self.colour < 1, f"--colour must be in [0, 1), not {self.colour}")
+
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """Which labelled images, and how they are read."""
+
+    data: str = "digits"
+    """digits, cifar10, or the path of a folder or zip: train/<class>/* with val/ or test/, or only <class>/*."""
+    image_size: int | None = None
+    """Side in pixels that images are resized to. Unless given, it follows from the images."""
+    max_bad: float = 0.01
+    """Share of unreadable files, 0 to 1, above which the job stops."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.data), "--data must not be empty")
+        _require(self.image_size is None or 1 <= self.image_size <= 1024, "--image-size must be between 1 and 1024")
+        _require(0 <= self.max_bad <= 1, f"--max-bad is a share between 0 and 1, not {self.max_bad}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings(DataSettings, FitSettings):
+    """One training job: data, recipe and workers."""
+
+    workers: int = 2
+    """Data-parallel training workers."""
+    threads: int | None = None
+    """Torch threads of each worker. Unless given, the machine's cores divided by the workers."""
+    gpu: bool | None = None
+    """Give each worker a GPU. Unless given: when the cluster has enough of them."""
+    max_failures: int = 3
+    """How often a lost worker is replaced, from the last checkpoint, before the job gives up."""
+    name: str | None = None
+    """Name in the model registry. Unless given, the name of the data."""
+    run: str | None = None
+    """Name of this training run. Unless given, the data's name and the time."""
+    git_commit: str = ""
+    """Recorded in the model's lineage; the `manta` command fills it in."""
+
+    def __post_init__(self) -> None:
+        DataSettings.__post_init__(self)
+        FitSettings.__post_init__(self)
+        _require(self.workers >= 1, f"--workers must be at least 1, not {self.workers}")
+        _require(self.threads is None or self.threads >= 1, "--threads must be at least 1")
+        _require(self.max_failures >= 0, "--max-failures must not be negative")
+        _require(
+            self.batch_size >= 2 * self.workers,
+            f"--batch-size {self.batch_size} leaves fewer than 2 images for each of {self.workers} workers",
+        )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadInput(message)

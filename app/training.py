@@ -1,0 +1,217 @@
+"""The training loop: plain torch, no Ray. One process, or any number under torch.distributed.
+
+    python -m app.training --data digits --epochs 5 --out /tmp/digits
+
+Every process calls `fit` with the same settings and dataset. Each takes its slice of every global
+batch, so that the steps, and nearly the result, are the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from app import checkpoint
+from app.augment import augment
+from app.checkpoint import EpochReport, ModelCard
+from app.batches import DeviceSplit, channel_statistics, global_batches, steps_per_epoch
+from app.datasets import Dataset
+from app.errors import BadInput
+from app.models import ImageClassifier, build_classifier, to_floats
+from app.optimizer import decay_groups, warmup_cosine
+from app.parallel import average_buffers, rank, sum_over_processes, world_size
+from app.settings import FitSettings
+
+EVAL_BATCH = 512
+
+
+@dataclass(slots=True)
+class TrainState:
+    """All that changes while training. `save` and `restore` carry every part of it."""
+
+    card: ModelCard
+    model: ImageClassifier
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    epoch: int = 0
+    """Epochs completed."""
+    history: list[EpochReport] = field(default_factory=list)
+
+    @property
+    def best(self) -> EpochReport:
+        """The epoch with the highest validation accuracy, the latest of equals."""
+        return max(self.history, key=lambda report: (report.val_accuracy, report.epoch))
+
+    def save(self, path: Path) -> None:
+        checkpoint.save(
+            {
+                "card": asdict(self.card),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.epoch,
+                "history": [asdict(report) for report in self.history],
+                "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            },
+            path,
+        )
+
+    def restore(self, path: Path) -> None:
+        """Raises NotFound, BrokenBundle, or BadInput for a checkpoint of another model."""
+        content = checkpoint.load(path)
+        if ModelCard(**content["card"]) != self.card:
+            raise BadInput(f"checkpoint {path} belongs to another model or other classes")
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scheduler.load_state_dict(content["scheduler"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.epoch = content["epoch"]
+        self.history = [EpochReport(**report) for report in content["history"]]
+        torch.set_rng_state(content["random"]["cpu"])
+        if content["random"]["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(content["random"]["cuda"])
+
+
+OnEpoch = Callable[[TrainState], None]
+
+
+def fit(
+    settings: FitSettings,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    resume: Path | None = None,
+    on_epoch: OnEpoch = lambda state: None,
+) -> TrainState:
+    """Trains to `settings.epochs` and calls `on_epoch` in every process after each of them.
+
+    Raises BadInput when the images do not suit the architecture or the batch size.
+    """
+    if len(dataset.train.labels) < 2 * world_size():
+        raise BadInput(f"{len(dataset.train.labels)} training images are too few for {world_size()} workers")
+    torch.manual_seed(settings.seed)
+    train, val = DeviceSplit(dataset.train, device), DeviceSplit(dataset.val, device)
+    steps = steps_per_epoch(len(dataset.train.labels), settings.batch_size)
+    state = new_state(settings, dataset, device, steps)
+    # Weights are drawn from the same seed everywhere, augmentation from another one in each process.
+    torch.manual_seed(settings.seed * 1_000_003 + rank() + 1)
+    if resume is not None:
+        state.restore(resume)
+    model = DistributedDataParallel(state.model, broadcast_buffers=False) if distributed.is_initialized() else state.model
+    flip = dataset.mirror_ok if settings.flip is None else settings.flip
+    precision = autocast(settings.precision, device)
+    while state.epoch < settings.epochs:
+        started = time.perf_counter()
+        lr = state.scheduler.get_last_lr()[0]
+        loss, accuracy = train_one_epoch(model, state, train, settings, flip=flip, precision=precision)
+        seconds = time.perf_counter() - started
+        average_buffers(state.model)
+        val_loss, val_accuracy = evaluate(state.model, val, precision=precision)
+        state.epoch += 1
+        state.history.append(
+            EpochReport(
+                epoch=state.epoch,
+                lr=lr,
+                train_loss=loss,
+                train_accuracy=accuracy,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                seconds=seconds,
+                images_per_second=len(dataset.train.labels) / seconds,
+            )
+        )
+        on_epoch(state)
+    return state
+
+
+def new_state(settings: FitSettings, dataset: Dataset, device: torch.device, steps: int) -> TrainState:
+    mean, std = channel_statistics(dataset.train.images)
+    model = build_classifier(
+        settings.model, len(dataset.labels), dataset.input_size, mean=mean, std=std, dropout=settings.dropout
+    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(decay_groups(model, settings.weight_decay), lr=settings.lr)
+    return TrainState(
+        card=ModelCard(architecture=settings.model, labels=dataset.labels, input_size=dataset.input_size),
+        model=model,
+        optimizer=optimizer,
+        scheduler=warmup_cosine(optimizer, total=steps * settings.epochs, warmup=settings.warmup),
+        scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
+    )
+
+
+def train_one_epoch(
+    model: nn.Module,
+    state: TrainState,
+    split: DeviceSplit,
+    settings: FitSettings,
+    *,
+    flip: bool,
+    precision: AbstractContextManager[Any],
+) -> tuple[float, float]:
+    """One pass in an order drawn from seed and epoch. Returns mean loss and accuracy over all processes."""
+    model.train()
+    totals = torch.zeros(3, dtype=torch.float64, device=split.device)  # loss, correct, count
+    for index in global_batches(len(split), settings.batch_size, seed=settings.seed, epoch=state.epoch):
+        images, labels = split.take(index[rank() :: world_size()])
+        inputs = augment(images, settings, flip=flip).contiguous(memory_format=torch.channels_last)
+        with precision:
+            logits = model(inputs)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.scheduler.step()
+        with torch.no_grad():
+            correct = (logits.argmax(1) == labels).sum()
+            totals += torch.stack([loss.detach().double() * len(labels), correct, labels.new_tensor(len(labels))])
+    return _means(totals)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: DeviceSplit, *, precision: AbstractContextManager[Any]) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy over the split; every image counts once, whatever the number of processes."""
+    model.eval()
+    totals = torch.zeros(3, dtype=torch.float64, device=split.device)
+    mine = np.arange(rank(), len(split), world_size())
+    for start in range(0, len(mine), EVAL_BATCH):
+        images, labels = split.take(mine[start : start + EVAL_BATCH])
+        with precision:
+            logits = model(to_floats(images).contiguous(memory_format=torch.channels_last)).float()
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        totals += torch.stack(
+            [loss.double(), (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))]
+        )
+    return _means(totals)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The reusable autocast context that `precision` asks for on this device."""
+    if precision == "auto":
+        precision = "bf16" if _has_fast_bf16(device) else "fp32"
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """On a CPU only AMX makes bf16 faster: measured 0.8 times the speed of fp32 without it (docs/PERFORMANCE.md)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def _means(totals: torch.Tensor) -> tuple[float, float]:
+    loss, correct, count = sum_over_processes(totals).tolist()
+    return loss / count, correct / count
