@@ -1,0 +1,49 @@
+"""What tests share: a home folder, and one real Ray cluster for the whole test session."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Ray reads this when it is first imported, which may happen while tests are collected.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from app.config import Home
+from cluster import local
+from cluster.local import LocalCluster
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home folder of its own, named by `MANTA_HOME` while the test runs."""
+    monkeypatch.setenv("MANTA_HOME", str(tmp_path / "home"))
+    return Home.from_env()
+
+
+@pytest.fixture(scope="session")
+def cluster_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The home folder that the session's cluster was started with."""
+    return Home(tmp_path_factory.mktemp("manta") / "home")
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_home: Home) -> Iterator[LocalCluster]:
+    """A real cluster with two logical CPUs, the smallest that all of Manta must fit on."""
+    started = local.start(cluster_home, num_cpus=2, object_store_bytes=400 << 20)
+    yield started
+    local.stop(cluster_home)
+
+
+@pytest.fixture(scope="session")
+def ray_driver(cluster: LocalCluster) -> Iterator[LocalCluster]:
+    """This process is connected to the cluster, as a job's driver is."""
+    import ray
+
+    ray.init(address=cluster.gcs_address, namespace="tests", log_to_driver=False, logging_level=logging.WARNING)
+    yield cluster
+    ray.shutdown()
