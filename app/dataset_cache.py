@@ -96,17 +96,20 @@ class SplitWriter:
         self._sha256.update(pixels)
         self._labels.append(block.labels)
 
-    def close(self) -> tuple[np.ndarray, str]:
-        """Returns the labels, int64 [N], and the split's digest."""
+    def finish(self) -> tuple[np.ndarray, str]:
+        """Completes both files. Returns the labels, int64 [N], and the split's digest."""
         labels = np.concatenate(self._labels)
-        with self._file:
-            self._file.seek(0)
-            self._write_header(len(labels))  # fewer than expected when files were skipped
-            if self._file.tell() != self._header_bytes:
-                raise AssertionError("NumPy no longer pads the header of a .npy file for a growing first axis")
+        self._file.seek(0)
+        self._write_header(len(labels))  # fewer than expected when files were skipped
+        if self._file.tell() != self._header_bytes:
+            raise AssertionError("NumPy no longer pads the header of a .npy file for a growing first axis")
+        self.close()
         np.save(self._folder / f"{self._split}.labels.npy", labels)
         self._sha256.update(labels.astype("<i8").tobytes())
         return labels, f"{self._split}:{len(labels)}:{self._shape}:{self._sha256.hexdigest()}"
+
+    def close(self) -> None:
+        self._file.close()
 
     def _write_header(self, count: int) -> None:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *self._shape)}

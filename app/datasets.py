@@ -6,6 +6,7 @@ it elsewhere. The rules for folders are in `app.dataset_layout`, the files in `a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -186,12 +187,12 @@ def _write(plan: _Plan, folder: Path, max_bad: float, progress: Callable[[str], 
     skipped: list[BadFile] = []
     digests = []
     for split in SPLITS:
-        writer = SplitWriter(folder, split, opened.input_size, plan.counts[split])
-        for block in _reported(opened.blocks[split], f"{plan.name}: {split}", plan.counts[split], progress):
-            writer.append(block)
-            skipped.extend(block.bad)
-            _check_bad_share(len(skipped), plan.total, max_bad, skipped)
-        labels, digest = writer.close()
+        with contextlib.closing(SplitWriter(folder, split, opened.input_size, plan.counts[split])) as writer:
+            for block in _reported(opened.blocks[split], f"{plan.name}: {split}", plan.counts[split], progress):
+                writer.append(block)
+                skipped.extend(block.bad)
+                _check_bad_share(len(skipped), plan.total, max_bad, skipped)
+            labels, digest = writer.finish()
         _check_classes(split, labels, plan.labels)
         digests.append(digest)
     card = Card(
