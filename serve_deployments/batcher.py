@@ -1,0 +1,206 @@
+"""Batching without a timer: whatever waits when a place is free is the next batch.
+
+A lone entry is sent at once, and under load batches grow by themselves, because entries queue up
+while every place is taken. A place is one batch in flight; the caller sets how many there are.
+
+    submit --> queue --> [place] --> send(items) --> results --> each caller gets its own slice
+
+No HTTP, no model and no Ray in here. A batcher owns no background task: there is nothing to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from app.errors import ClusterError, Overloaded
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    max_batch: int = 32
+    """Items in one send, at most."""
+    max_queued: int = 1024
+    """Items that may wait; one more is refused with Overloaded."""
+    timeout_s: float = 10.0
+    """Seconds an entry may wait for a place, and seconds one send may take."""
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1 or self.max_queued < 1 or self.timeout_s <= 0:
+            raise ValueError(f"batch limits must be positive: {self}")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[Item, Result]):
+    """What one caller handed in at once; it is never split, so its results stay together."""
+
+    items: Sequence[Item]
+    answer: asyncio.Future[list[Result]]
+    deadline: float
+    sent: bool = field(default=False)
+
+
+class Batcher(Generic[Item, Result]):
+    """Merges the items of many callers into calls of `send`.
+
+    `send` gets a list of items and returns as many results, in the same order.
+    """
+
+    def __init__(
+        self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, places: int, limits: BatchLimits
+    ) -> None:
+        self._send = send
+        self._places = places
+        self._limits = limits
+        self._entries: deque[_Entry[Item, Result]] = deque()
+        self._queued = 0
+        self._in_flight = 0
+        self._batches: set[asyncio.Task[None]] = set()
+        self._pump_scheduled = False
+        self._reaper: asyncio.TimerHandle | None = None
+
+    @property
+    def queued(self) -> int:
+        """Items that wait for a place."""
+        return self._queued
+
+    @property
+    def batches_in_flight(self) -> int:
+        return len(self._batches)
+
+    def set_places(self, places: int) -> None:
+        """Batches that may be in flight at once. Fewer than now are reached as batches finish; 0 holds all back."""
+        if places != self._places:
+            self._places = places
+            self._schedule_pump()
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """Returns one result per item, in order.
+
+        Raises Overloaded when the queue is full, TimeoutError, or what `send` raised for this batch.
+        """
+        size = self._limits.max_batch
+        if len(items) <= size:
+            return await self._submit_entry(items)
+        if self._queued + len(items) > self._limits.max_queued:  # all or nothing: no half of a request is worth doing
+            raise Overloaded(f"{self._queued} images are waiting already, try again later")
+        parts = await asyncio.gather(
+            *(self._submit_entry(items[start : start + size]) for start in range(0, len(items), size))
+        )
+        return [result for part in parts for result in part]
+
+    async def _submit_entry(self, items: Sequence[Item]) -> list[Result]:
+        if not items:
+            return []
+        if self._queued + len(items) > self._limits.max_queued:
+            raise Overloaded(f"{self._queued} images are waiting already, try again later")
+        loop = asyncio.get_running_loop()
+        entry: _Entry[Item, Result] = _Entry(items, loop.create_future(), loop.time() + self._limits.timeout_s)
+        self._entries.append(entry)
+        self._queued += len(items)
+        self._schedule_pump()
+        try:
+            return await entry.answer
+        finally:
+            if not entry.sent:  # the caller left, or waited too long: its images need no memory any more
+                self._queued -= len(items)
+                entry.items = ()
+
+    def _schedule_pump(self) -> None:
+        """Takes a batch after the callbacks that are ready now, so that requests which arrived together go together.
+
+        The fresh context matters: Ray ties a remote call to the request in whose context it was made.
+        """
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump, context=contextvars.Context())
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        while len(self._batches) < self._places and (batch := self._take()):
+            task = asyncio.get_running_loop().create_task(self._run(batch), context=contextvars.Context())
+            self._batches.add(task)
+            task.add_done_callback(self._finished)
+        if self._entries and self._reaper is None:
+            self._reaper = asyncio.get_running_loop().call_at(self._entries[0].deadline, self._expire)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._batches.discard(task)
+        self._pump()
+
+    def _take(self) -> list[_Entry[Item, Result]]:
+        """Whole entries from the head of the queue, at least one when any caller is still there.
+
+        A batch is at most this place's share of all outstanding items. Without that, a first place
+        would take everything while the others stand idle, and their replicas with them.
+        """
+        share = -(-(self._queued + self._in_flight) // self._places)
+        limit = min(self._limits.max_batch, share)
+        batch: list[_Entry[Item, Result]] = []
+        taken = 0
+        while self._entries:
+            entry = self._entries[0]
+            if entry.answer.done():
+                self._entries.popleft()
+                continue
+            if batch and taken + len(entry.items) > limit:
+                break
+            self._entries.popleft()
+            entry.sent = True
+            taken += len(entry.items)
+            batch.append(entry)
+        self._queued -= taken
+        self._in_flight += taken
+        return batch
+
+    async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
+        items = [item for entry in batch for item in entry.items]
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                results = await self._send(items)
+        except TimeoutError:
+            _fail(batch, TimeoutError(f"no answer within {self._limits.timeout_s:g} s"))
+        except asyncio.CancelledError:
+            # Not the callers were cancelled, but the call: they must not look as if their clients had left.
+            _fail(batch, ClusterError("the batch was cancelled"))
+        except Exception as error:
+            _fail(batch, error)
+        else:
+            _answer(batch, results)
+        finally:
+            self._in_flight -= len(items)
+
+    def _expire(self) -> None:
+        """Ends entries that waited too long. One timer for the whole queue: it is in order of arrival."""
+        self._reaper = None
+        now = asyncio.get_running_loop().time()
+        while self._entries and (self._entries[0].answer.done() or self._entries[0].deadline <= now):
+            _fail([self._entries.popleft()], TimeoutError(f"no place was free within {self._limits.timeout_s:g} s"))
+        if self._entries:
+            self._reaper = asyncio.get_running_loop().call_at(self._entries[0].deadline, self._expire)
+
+
+def _answer(batch: list[_Entry[Item, Result]], results: Sequence[Result]) -> None:
+    size = sum(len(entry.items) for entry in batch)
+    if len(results) != size:
+        _fail(batch, ClusterError(f"a batch of {size} came back with {len(results)} results"))
+        return
+    start = 0
+    for entry in batch:
+        end = start + len(entry.items)
+        if not entry.answer.done():
+            entry.answer.set_result(list(results[start:end]))
+        start = end
+
+
+def _fail(batch: list[_Entry[Item, Result]], error: Exception) -> None:
+    for entry in batch:
+        if not entry.answer.done():
+            entry.answer.set_exception(error)

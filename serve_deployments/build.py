@@ -1,0 +1,56 @@
+"""Application builders: the import paths that a Serve config names.
+
+    import_path: serve_deployments.build:router
+    import_path: serve_deployments.build:classifier
+
+Replica counts come from the arguments, or from the config's `deployments` section, which wins.
+"""
+
+# No `from __future__ import annotations` here: Serve reads the parameter's class from the annotation
+# itself, and would pass the raw dictionary where it finds a string.
+
+from typing import Any
+
+from ray import serve
+
+from app.config import CPU
+from serve_deployments.classifier import Classifier
+from serve_deployments.router import Router
+from serve_deployments.schemas import ClassifierArgs, RouterArgs
+
+# The access log costs a formatted line per request and per call; requests are counted as metrics instead.
+_QUIET = {"enable_access_log": False}
+
+
+def router(args: RouterArgs) -> serve.Application:
+    """The ingress. Its `user_config` is the traffic file."""
+    deployment = serve.deployment(
+        name="Router",
+        ray_actor_options={"num_cpus": CPU.router},
+        # Serve answers in plain text when this is reached; our own bound of the queue comes first, in JSON.
+        max_ongoing_requests=max(2048, 2 * args.max_queued_images),
+        max_surge_percent=100,
+        logging_config=_QUIET,
+        **_scale(args),
+    )
+    return deployment(Router).bind(args)
+
+
+def classifier(args: ClassifierArgs) -> serve.Application:
+    """One model version, without a route: only routers call it."""
+    deployment = serve.deployment(
+        name="Classifier",
+        ray_actor_options={"num_cpus": CPU.classifier},
+        # Far above what routers send (their places), because at this limit a whole batch would be refused.
+        max_ongoing_requests=max(128, 2 * args.max_batch),
+        max_surge_percent=100,
+        logging_config=_QUIET,
+        **_scale(args),
+    )
+    return deployment(Classifier).bind(args)
+
+
+def _scale(args: RouterArgs | ClassifierArgs) -> dict[str, Any]:
+    if args.autoscaling is not None:
+        return {"autoscaling_config": args.autoscaling, "num_replicas": None}
+    return {"num_replicas": args.num_replicas or 1}

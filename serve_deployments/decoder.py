@@ -1,0 +1,69 @@
+"""Encoded images -> model input, without holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.artifact import InputSpec
+from app.errors import BadImage
+from app.imaging import decode, read_header, resize
+
+BYTES_PER_PIXEL = 4
+"""A file with more bytes than this per allowed pixel goes to a thread too: reading it takes time of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    pixels: np.ndarray
+    """uint8 [H, W, 3] RGB at the model's input size."""
+    shape: tuple[int, int, int]
+    """The image's own height, width and channels."""
+
+
+class Decoder:
+    """Decodes a request's images inline when they are small all together, else in one of a few threads."""
+
+    def __init__(self, *, inline_pixels: int, threads: int) -> None:
+        self._inline_pixels = inline_pixels
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    async def decode(self, images: Sequence[bytes], to: InputSpec) -> list[Decoded | BadImage]:
+        """One entry per image, in order: a bad image is returned, not raised."""
+        if self._is_small(images):
+            return _decode_all(images, to)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _decode_all, images, to)
+
+    def _is_small(self, images: Sequence[bytes]) -> bool:
+        left = self._inline_pixels
+        for data in images:
+            left -= max(_pixels(data), len(data) // BYTES_PER_PIXEL)
+            if left < 0:
+                return False
+        return True
+
+
+def _pixels(data: bytes) -> int:
+    """What the header says; nothing for a broken one, which is refused before any pixel is decoded."""
+    try:
+        header = read_header(data)
+    except BadImage:
+        return 0
+    return header.width * header.height
+
+
+def _decode_all(images: Sequence[bytes], to: InputSpec) -> list[Decoded | BadImage]:
+    return [_decode_one(data, to) for data in images]
+
+
+def _decode_one(data: bytes, to: InputSpec) -> Decoded | BadImage:
+    try:
+        image = decode(data)
+    except BadImage as error:
+        return error
+    height, width, channels = image.shape
+    return Decoded(resize(image, to.height, to.width), (height, width, channels))

@@ -1,0 +1,123 @@
+"""All versions a router may send to, and the change from one traffic file to the next.
+
+A new traffic file takes effect as a whole, once every version that it gives traffic has answered a
+warm-up. Until then, and when it cannot be used at all, the former one stays. Nothing here raises
+into Serve: a replica whose `reconfigure` raises is restarted for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.errors import MantaError
+from serve_deployments.schemas import CHAMPION, RouterArgs, TrafficFile, TrafficVersion
+from serve_deployments.served_version import ServedVersion
+
+logger = logging.getLogger("ray.serve")
+
+SWITCH_WAIT_S = 10.0
+"""How long `apply` waits for the change: a new router replica takes requests only after it."""
+RETRY_S = 0.5
+COUNT_INTERVAL_S = 0.25
+
+
+class Fleet:
+    def __init__(self, args: RouterArgs) -> None:
+        self._args = args
+        self._versions: dict[str, ServedVersion] = {}
+        self._switch: asyncio.Task[None] | None = None
+        self._counter: asyncio.Task[None] | None = None
+        self.traffic = TrafficFile()
+        """The file in effect."""
+        self.problem: str | None = None
+        """Why a newer file is not in effect."""
+
+    def __getitem__(self, version: str) -> ServedVersion:
+        return self._versions[version]
+
+    @property
+    def champion(self) -> ServedVersion | None:
+        spec = self.traffic.champion
+        return self._versions.get(spec.version) if spec else None
+
+    @property
+    def versions(self) -> list[ServedVersion]:
+        return list(self._versions.values())
+
+    async def apply(self, user_config: dict[str, Any]) -> None:
+        """Puts a traffic file into effect, or says in `problem` why not. Never raises."""
+        if self._counter is None:
+            self._counter = asyncio.create_task(self._count_places())
+        if self._switch is not None:
+            self._switch.cancel()
+        try:
+            traffic = TrafficFile.model_validate(user_config)
+        except ValidationError as error:
+            self._report(f"the traffic file is not valid: {_first(error)}")
+            return
+        self._switch = asyncio.create_task(self._switch_to(traffic))
+        await asyncio.wait([self._switch], timeout=SWITCH_WAIT_S)
+
+    async def _switch_to(self, traffic: TrafficFile) -> None:
+        """Tries until it works or a newer file comes: the application may still be starting."""
+        while True:
+            try:
+                versions = await self._prepare(traffic)
+            except MantaError as error:
+                self._report(str(error))
+            except Exception as error:
+                logger.exception("revision %d cannot be applied", traffic.revision)
+                self._report(f"internal error: {type(error).__name__}")
+            else:
+                break
+            await asyncio.sleep(RETRY_S)
+        self._versions, self.traffic, self.problem = versions, traffic, None
+        shares = ", ".join(f"{spec.version} at {spec.weight:g}" for spec in traffic.versions)
+        logger.info("revision %d is in effect: %s", traffic.revision, shares or "no versions")
+
+    async def _prepare(self, traffic: TrafficFile) -> dict[str, ServedVersion]:
+        """All versions of the file; those with traffic, and the champion, are warm. Raises MantaError."""
+        prepared: dict[str, ServedVersion] = {}
+        for spec in traffic.versions:
+            needed = spec.weight > 0 or CHAMPION in spec.aliases
+            try:
+                version = await self._reuse_or_open(spec)
+                await version.warm_up()
+            except MantaError as error:
+                if needed:
+                    raise
+                logger.warning("version %s gets no traffic and is left out: %s", spec.version, error)
+                continue
+            prepared[spec.version] = version
+        for spec in traffic.versions:  # only now: until all are there, the former weights hold
+            if spec.version in prepared:
+                prepared[spec.version].spec = spec
+        return prepared
+
+    async def _reuse_or_open(self, spec: TrafficVersion) -> ServedVersion:
+        known = self._versions.get(spec.version)
+        if known is not None and known.is_for(spec):
+            return known
+        return await ServedVersion.open(spec, self._args)
+
+    async def _count_places(self) -> None:
+        while True:
+            for version in self._versions.values():
+                version.count_places()
+            await asyncio.sleep(COUNT_INTERVAL_S)
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.error("revision %d stays in effect: %s", self.traffic.revision, problem)
+        self.problem = problem
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint, with the place it is about."""
+    complaint = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in complaint["loc"])
+    return f"{place}: {complaint['msg']}" if place else str(complaint["msg"])

@@ -1,0 +1,65 @@
+"""Errors as HTTP answers: one JSON body that carries the RFC 9457 members and `error`."""
+
+from __future__ import annotations
+
+import http
+import logging
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from app.errors import BadInput, MantaError
+
+logger = logging.getLogger("ray.serve")
+
+RETRY_AFTER_S = 1
+
+
+class NotAllowed(BadInput):
+    """A method that this route does not have. `allow` is what it has."""
+
+    http_status = 405
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class UnsupportedMedia(BadInput):
+    """A content type or encoding that this route does not read."""
+
+    http_status = 415
+
+
+def problem(error: Exception, request_id: str, **members: object) -> Response:
+    """The answer to an error. What is not one of ours is logged, and told to nobody else."""
+    status, detail = status_and_detail(error)
+    if status == 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    body = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "error": detail,
+        "request_id": request_id,
+        **members,
+    }
+    headers = {}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, NotAllowed):
+        headers["Allow"] = error.allow
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def status_and_detail(error: Exception) -> tuple[int, str]:
+    """HTTP status and the one line that the client sees."""
+    if isinstance(error, MantaError) and error.http_status != 500:
+        return error.http_status, str(error)
+    if isinstance(error, TimeoutError):
+        return 504, str(error) or "no answer in time"
+    if isinstance(error, ClientDisconnect):
+        return 400, "the body ended early"
+    return 500, "internal error"

@@ -1,0 +1,210 @@
+"""A request's body -> encoded images and options. Bad input of any kind raises BadInput, never more.
+
+JSON            {"image": base64 or data: URL, "top_k": 5, "user_id": "..."}
+raw             the encoded image itself, `image/*` or `application/octet-stream`; ?top_k=
+multipart       one file; `top_k` as a field or in the query
+JSON, batch     {"images": [{"image": ...}, ...], "top_k": 5}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from app.errors import BadInput, BodyTooLarge
+from serve_deployments.problem import UnsupportedMedia
+
+DEFAULT_TOP_K = 5
+PIECE = 1 << 20
+"""Bytes of a body worked on at a time (base64: 1.2 ms), before other requests get their turn."""
+
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """Encoded images, or for an image of a batch that could not be read, why."""
+
+    images: list[bytes | BadInput]
+    top_k: int
+    user_id: str | None = None
+
+
+async def read_predict(request: Request, max_bytes: int) -> PredictRequest:
+    """POST /predict in any of its forms. Raises BadInput, BodyTooLarge or UnsupportedMedia."""
+    kind = media_type(request)
+    if kind == "application/json":
+        values = _object(await read_body(request, max_bytes))
+        if "image" not in values:
+            raise BadInput("the field `image` is missing")
+        return PredictRequest([await decode_base64(values["image"])], _top_k(values), _user_id(values))
+    if kind == "multipart/form-data":
+        return await _read_multipart(request, max_bytes)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        image = await read_body(request, max_bytes)
+        if not image:
+            raise BadInput("the body is empty")
+        return PredictRequest([image], _top_k_text(request.query_params.get("top_k")))
+    raise UnsupportedMedia(
+        f"content type {kind or '(none)'} is not supported: send application/json, image/*, "
+        "application/octet-stream or multipart/form-data"
+    )
+
+
+async def read_batch(request: Request, max_bytes: int, max_images: int) -> PredictRequest:
+    """POST /predict/batch. An image that cannot be read takes its place in the list as a BadInput."""
+    kind = media_type(request)
+    if kind != "application/json":
+        raise UnsupportedMedia(f"content type {kind or '(none)'} is not supported: send application/json")
+    values = _object(await read_body(request, max_bytes))
+    items = values.get("images")
+    if not isinstance(items, list):
+        raise BadInput('the field `images` must be a list of objects like {"image": "<base64>"}')
+    if not 1 <= len(items) <= max_images:
+        raise BadInput(f"`images` must hold 1 to {max_images} images, not {len(items)}")
+    top_k, user_id = _top_k(values), _user_id(values)
+    return PredictRequest([await _batch_item(item) for item in items], top_k, user_id)
+
+
+def media_type(request: Request) -> str:
+    """The content type without its parameters. Raises UnsupportedMedia for a compressed body."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMedia(f"content encoding {encoding} is not supported: send the body as it is")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return "application/json" if kind.endswith("+json") else kind
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body. Raises BodyTooLarge from Content-Length before reading, or while reading."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:18]) > max_bytes:
+        raise BodyTooLarge(f"the body has {length} bytes, the limit is {max_bytes:,}")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise BodyTooLarge(f"the body is larger than the limit of {max_bytes:,} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def decode_base64(value: object) -> bytes:
+    """Base64 text, as it is or in a data: URL. Raises BadInput."""
+    if not isinstance(value, str):
+        raise BadInput(f"`image` must be base64 text, not {_json_type(value)}")
+    text = value
+    if text[:5].lower() == "data:":
+        head = _DATA_URL.match(text)
+        if head is None:
+            raise BadInput("`image` is a data: URL without base64")
+        text = text[head.end() :]
+    try:
+        decoded = await _decode_pieces(text)
+    except (binascii.Error, ValueError):
+        compact = "".join(text.split())  # what `base64 FILE` prints is wrapped at 76 columns
+        if len(compact) == len(text):
+            raise BadInput("`image` is not base64") from None
+        return await decode_base64(compact)
+    if not decoded:
+        raise BadInput("`image` is empty")
+    return decoded
+
+
+async def _decode_pieces(text: str) -> bytes:
+    if len(text) <= PIECE:
+        return binascii.a2b_base64(text, strict_mode=True)
+    pieces = []
+    for start in range(0, len(text), PIECE):
+        pieces.append(binascii.a2b_base64(text[start : start + PIECE], strict_mode=True))
+        if len(pieces[-1]) < PIECE // 4 * 3 and start + PIECE < len(text):
+            raise BadInput("`image` is not base64: padding in the middle")
+        await asyncio.sleep(0)
+    return b"".join(pieces)
+
+
+async def _batch_item(item: object) -> bytes | BadInput:
+    if not isinstance(item, dict):
+        return BadInput(f'an image must be an object like {{"image": "<base64>"}}, not {_json_type(item)}')
+    if "image" not in item:
+        return BadInput("the field `image` is missing")
+    try:
+        return await decode_base64(item["image"])
+    except BadInput as error:
+        return error
+
+
+async def _read_multipart(request: Request, max_bytes: int) -> PredictRequest:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), PIECE):
+            yield body[start : start + PIECE]
+            await asyncio.sleep(0)
+
+    body = await read_body(request, max_bytes)
+    if not body:
+        raise BadInput("the body is empty")
+    try:
+        form = await MultiPartParser(request.headers, stream(), max_files=2).parse()
+    except (MultiPartException, ValueError, LookupError) as error:  # the last two: boundary, charset, malformed parts
+        raise BadInput(f"the multipart body cannot be read: {error}") from error
+    try:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if len(files) != 1:
+            raise BadInput(f"one file is expected, not {len(files)}")
+        image = await files[0].read()
+        top_k, user_id = form.get("top_k", request.query_params.get("top_k")), form.get("user_id")
+    finally:
+        await form.close()
+    if not image:
+        raise BadInput("the file is empty")
+    return PredictRequest([image], _top_k_text(top_k), _user_id({"user_id": user_id}))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if not body:
+        raise BadInput("the body is empty")
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"the body is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"the body must be a JSON object, not {_json_type(values)}")
+    return values
+
+
+def _top_k(values: dict[str, Any]) -> int:
+    value = values.get("top_k", DEFAULT_TOP_K)
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not whole or isinstance(value, bool) or value < 1:
+        raise BadInput("`top_k` must be a whole number of 1 or more")
+    return int(value)
+
+
+def _top_k_text(value: object) -> int:
+    if value is None:
+        return DEFAULT_TOP_K
+    if not isinstance(value, str) or not _WHOLE_NUMBER.fullmatch(value):
+        raise BadInput("`top_k` must be a whole number of 1 or more")
+    return _top_k({"top_k": int(value)})
+
+
+def _user_id(values: dict[str, Any]) -> str | None:
+    value = values.get("user_id")
+    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= 256):
+        raise BadInput("`user_id` must be text of 1 to 256 characters")
+    return value
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return "null" if value is None else names[type(value)]

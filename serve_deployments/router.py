@@ -1,0 +1,86 @@
+"""The ingress deployment: HTTP in, one batched call per version out.
+
+    request -> http_api -> choose(traffic) -> decode -> batcher of that version -> classifier replicas
+
+The traffic file is the `user_config`; a changed one is applied in place and drops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import BadImage, ClusterError
+from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.fleet import Fleet
+from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
+from serve_deployments.schemas import RouterArgs
+from serve_deployments.traffic import Caller, choose
+
+
+class Service:
+    """The router without Serve around it: a `Predictor`."""
+
+    def __init__(self, args: RouterArgs) -> None:
+        self.fleet = Fleet(args)
+        self._decoder = Decoder(inline_pixels=args.inline_pixels, threads=args.decode_threads)
+
+    async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
+        """Raises ClusterError without a model, Overloaded, TimeoutError. A bad image is a row of the answer."""
+        version = self.fleet[choose(self.fleet.traffic, caller).version]
+        decoded = await self._decoder.decode(images, version.manifest.input)
+        good = [image for image in decoded if isinstance(image, Decoded)]
+        results = iter(await version.batcher.submit([image.pixels for image in good]))
+        rows: list[Classified | BadImage] = [
+            Classified(next(results), image.shape) if isinstance(image, Decoded) else image for image in decoded
+        ]
+        return Answer(version.spec.version, version.manifest.labels, rows)
+
+    def readiness(self) -> Readiness:
+        """Ready: the champion is warm and at least one of its replicas runs."""
+        champion = self.fleet.champion
+        details = {"model": self.fleet.traffic.model, "revision": self.fleet.traffic.revision}
+        if champion is None:
+            missing = "no version is the champion" if self.fleet.traffic.versions else "no model is deployed yet"
+            return Readiness(self.fleet.problem or missing, details)
+        details["model_version"] = champion.spec.version
+        details["problem"] = self.fleet.problem  # a newer file that is not in effect does not stop the service
+        if champion.running_replicas() == 0:
+            return Readiness(f"no replica of version {champion.spec.version} runs", details)
+        return Readiness(None, details)
+
+    def model_info(self) -> dict[str, Any]:
+        """The champion and all versions. Raises ClusterError without a champion."""
+        champion = self.fleet.champion
+        if champion is None:
+            raise ClusterError(self.fleet.problem or "no model is deployed yet")
+        manifest = champion.manifest
+        return {
+            "model": self.fleet.traffic.model,
+            "model_version": champion.spec.version,
+            "model_path": champion.spec.bundle_uri,
+            "architecture": manifest.architecture,
+            "input_shape": [-1, manifest.input.height, manifest.input.width, 3],
+            "output_shape": [-1, len(manifest.labels)],
+            "num_classes": len(manifest.labels),
+            "class_names": manifest.labels,
+            "revision": self.fleet.traffic.revision,
+            "versions": [version.describe() for version in self.fleet.versions],
+        }
+
+
+class Router:
+    def __init__(self, args: RouterArgs) -> None:
+        self._service = Service(args)
+        self._api = HttpApi(self._service, max_body_bytes=args.max_body_bytes, max_images=args.max_images)
+        openapi_json()  # parsed here, not while the first request waits
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Called by Serve with the traffic file, at the start and whenever it changes. Never raises."""
+        await self._service.fleet.apply(user_config)
+
+    async def __call__(self, request: Request) -> Response:
+        return await self._api.handle(request)

@@ -1,0 +1,110 @@
+"""What a Serve config may say: the arguments of the two applications, and the traffic file.
+
+Arguments stay as they are while traffic changes, because Serve restarts an application whose
+arguments differ. The traffic file is the router's `user_config`: a changed one is applied in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CHAMPION = "champion"
+MIB = 1024 * 1024
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a misspelt setting must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassifierArgs(Strict):
+    """Arguments of `serve_deployments.build:classifier`: one immutable model version."""
+
+    bundle_uri: str
+    """Folder of the bundle, `file:///...` or an absolute path that every node sees."""
+    version: str
+    """The registry's version, for logs and answers."""
+    variant: str = "fp32"
+    """Which graph of the bundle runs: fp32, int8, fp16."""
+    threads: int = Field(default=1, ge=1)
+    """ONNX Runtime threads of a replica. More replicas use cores better than more threads."""
+    max_batch: int = Field(default=64, ge=1)
+    """Images in one run of the graph; at least the router's `max_batch`."""
+    batch_wait_s: float = Field(default=0.0, ge=0, le=1)
+    """How long a call waits to be merged with calls of other routers. 0 does not merge."""
+    num_replicas: int | None = Field(default=None, ge=1)
+    autoscaling: dict[str, Any] | None = None
+    """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
+
+
+class RouterArgs(Strict):
+    """Arguments of `serve_deployments.build:router`: limits and pace, never which model."""
+
+    max_batch: int = Field(default=32, ge=1)
+    """Images in one call to a classifier."""
+    places_per_replica: int = Field(default=1, ge=1)
+    """Calls in flight to each running classifier replica."""
+    max_queued_images: int = Field(default=1024, ge=1)
+    """Images that may wait for one version before requests are refused with 503."""
+    call_timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds an image may wait for a place, and seconds a call may take with its retries."""
+    retries: int = Field(default=2, ge=0)
+    """Repetitions of a call whose replica died."""
+    max_body_bytes: int = Field(default=32 * MIB, ge=1)
+    """Largest request body; larger ones get 413."""
+    max_images: int = Field(default=256, ge=1)
+    """Images in one /predict/batch request."""
+    inline_pixels: int = Field(default=100_000, ge=0)
+    """Requests with more pixels than this (all images together) are decoded in a thread."""
+    decode_threads: int = Field(default=2, ge=1)
+    """Threads that decode what is too large for the event loop."""
+    num_replicas: int | None = Field(default=None, ge=1)
+    autoscaling: dict[str, Any] | None = None
+    """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
+
+    @model_validator(mode="after")
+    def _a_full_request_fits(self) -> RouterArgs:
+        if self.max_images > self.max_queued_images:
+            raise ValueError("max_images is above max_queued_images: such a request could never be taken")
+        return self
+
+
+class TrafficVersion(Strict):
+    """One deployed model version."""
+
+    version: str = Field(min_length=1)
+    application: str = Field(min_length=1)
+    """The Serve application that runs it."""
+    bundle_uri: str
+    variant: str = "fp32"
+    aliases: tuple[str, ...] = ()
+    weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Share of the traffic, relative to the other weights."""
+
+
+class TrafficFile(Strict):
+    """Who answers: the router's `user_config`. Without versions the service runs and answers 503."""
+
+    revision: int = Field(default=0, ge=0)
+    """Grows with every change; the one writer uses it against lost updates."""
+    model: str = ""
+    """The registry's name of the model."""
+    versions: tuple[TrafficVersion, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> TrafficFile:
+        names = [version.version for version in self.versions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a version is listed twice: {', '.join(names)}")
+        if self.versions and sum(version.weight for version in self.versions) <= 0:
+            raise ValueError("no version has a weight above 0")
+        if sum(CHAMPION in version.aliases for version in self.versions) > 1:
+            raise ValueError("more than one version is the champion")
+        return self
+
+    @property
+    def champion(self) -> TrafficVersion | None:
+        return next((version for version in self.versions if CHAMPION in version.aliases), None)

@@ -1,0 +1,88 @@
+"""One model version as a router sees it: what its manifest says, the line to its replicas, its queue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from app.artifact import Manifest, local_folder, read_manifest
+from app.errors import BrokenBundle, ClusterError
+from serve_deployments.batcher import Batcher, BatchLimits
+from serve_deployments.classifier_client import ClassifierClient
+from serve_deployments.schemas import RouterArgs, TrafficVersion
+
+WARM_UP_TIMEOUT_S = 5.0
+
+
+class ServedVersion:
+    """Gets no traffic before `warm_up` has returned."""
+
+    def __init__(self, spec: TrafficVersion, manifest: Manifest, client: ClassifierClient, args: RouterArgs) -> None:
+        self.spec = spec
+        self.manifest = manifest
+        self.warm = False
+        self._client = client
+        self._places_per_replica = args.places_per_replica
+        self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(
+            client.predict,
+            places=0,
+            limits=BatchLimits(
+                max_batch=args.max_batch, max_queued=args.max_queued_images, timeout_s=args.call_timeout_s
+            ),
+        )
+
+    @classmethod
+    async def open(cls, spec: TrafficVersion, args: RouterArgs) -> ServedVersion:
+        """Raises NotFound or BrokenBundle for the bundle, ClusterError when the application is not deployed."""
+        manifest = await asyncio.to_thread(read_manifest, local_folder(spec.bundle_uri))
+        client = await ClassifierClient.connect(spec.application, retries=args.retries)
+        return cls(spec, manifest, client, args)
+
+    def is_for(self, spec: TrafficVersion) -> bool:
+        """Whether `spec` names the same graph in the same application; weight and aliases may differ."""
+        mine = self.spec
+        return (mine.version, mine.application, mine.bundle_uri, mine.variant) == (
+            spec.version,
+            spec.application,
+            spec.bundle_uri,
+            spec.variant,
+        )
+
+    async def warm_up(self) -> None:
+        """One image through the whole line. Raises ClusterError or BrokenBundle when it does not come back."""
+        if self.warm:
+            return
+        shape = self.manifest.input
+        try:
+            async with asyncio.timeout(WARM_UP_TIMEOUT_S):
+                rows = await self._client.predict([np.zeros((shape.height, shape.width, 3), np.uint8)])
+        except TimeoutError as error:
+            raise ClusterError(f"version {self.spec.version} has no replica that answers") from error
+        columns, labels = len(rows[0]), len(self.manifest.labels)
+        if columns != labels:
+            raise BrokenBundle(f"version {self.spec.version} answers {columns} probabilities for {labels} labels")
+        self.warm = True
+        self.count_places()
+
+    def count_places(self) -> None:
+        """Follows the number of running replicas."""
+        self.batcher.set_places(self.running_replicas() * self._places_per_replica)
+
+    def running_replicas(self) -> int:
+        return self._client.running_replicas()
+
+    def describe(self) -> dict[str, Any]:
+        """For `GET /model/info`."""
+        variant = self.manifest.variants.get(self.spec.variant)
+        return {
+            "version": self.spec.version,
+            "aliases": list(self.spec.aliases),
+            "weight": self.spec.weight,
+            "application": self.spec.application,
+            "variant": self.spec.variant,
+            "accuracy": variant.accuracy if variant else None,
+            "running_replicas": self.running_replicas(),
+            "warm": self.warm,
+        }
