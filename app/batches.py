@@ -47,6 +47,11 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // batch_size)
 
 
+def default_epochs(count: int, batch_size: int) -> int:
+    """20, and up to 60 where that many are needed for about 1,200 optimizer steps."""
+    return min(60, max(20, 1200 // steps_per_epoch(count, batch_size)))
+
+
 def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
     """Row numbers of each global batch; the same in every process, another order in every epoch."""
     order = np.random.default_rng((seed, epoch)).permutation(count)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
@@ -29,8 +29,6 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "manta"
 BUNDLE_ARTIFACT = "bundle"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +98,12 @@ class Registry:
     def log_file(self, run_id: str, path: Path) -> None:
         self._client.log_artifact(run_id, str(path))
 
-    def end_run(self, run_id: str, *, succeeded: bool) -> None:
-        self._client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+    def end_run(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        self._client.set_terminated(run_id, status)
+
+    def reopen_run(self, run_id: str) -> None:
+        """An interrupted run goes on as the same one."""
+        self._client.update_run(run_id, status="RUNNING")
 
     # Versions
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.config import DEFAULT_HTTP_PORT
 from app.errors import BadInput
 
 DEFAULT_ARCHITECTURE = "custom_cnn"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FitSettings:
     """What the training loop needs to know, apart from the data."""
 
     model: str = DEFAULT_ARCHITECTURE
     """Architecture; `manta models` lists them."""
-    epochs: int = 20
-    """Passes over the training images."""
+    epochs: int | None = None
+    """Passes over the training images. Unless given, 20, and up to 60 for small data."""
     batch_size: int = 64
     """Images per optimizer step, over all workers together."""
     lr: float = 4e-3
@@ -46,7 +47,7 @@ class FitSettings:
     """Largest random change of brightness, contrast and saturation, as a share."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
+        _require(self.epochs is None or self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
         _require(self.batch_size >= 2, f"--batch-size must be at least 2, not {self.batch_size}")
         _require(self.lr > 0, f"--lr must be above 0, not {self.lr}")
         _require(self.weight_decay >= 0, f"--weight-decay must not be negative, it is {self.weight_decay}")
@@ -62,7 +63,7 @@ class FitSettings:
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Which labelled images, and how they are read."""
 
@@ -70,17 +71,42 @@ class DataSettings:
     """digits, cifar10, or the path of a folder or zip: train/<class>/* with val/ or test/, or only <class>/*."""
     image_size: int | None = None
     """Side in pixels that images are resized to. Unless given, it follows from the images."""
-    max_bad: float = 0.01
-    """Share of unreadable files, 0 to 1, above which the job stops."""
+    max_bad: str = "1%"
+    """Unreadable files, as in 1% or 0.01 of all, above which the job stops."""
 
     def __post_init__(self) -> None:
         _require(bool(self.data), "--data must not be empty")
         _require(self.image_size is None or 1 <= self.image_size <= 1024, "--image-size must be between 1 and 1024")
-        _require(0 <= self.max_bad <= 1, f"--max-bad is a share between 0 and 1, not {self.max_bad}")
+        _require(0 <= self.max_bad_share <= 1, f"--max-bad is between 0% and 100%, not {self.max_bad}")
+
+    @property
+    def max_bad_share(self) -> float:
+        """Raises BadInput for a text that is no number or percentage."""
+        number, percent, rest = self.max_bad.strip().partition("%")
+        try:
+            share = float(number) / (100 if percent else 1)
+        except ValueError as error:
+            raise BadInput(f"--max-bad is a share such as 1% or 0.01, not {self.max_bad!r}") from error
+        _require(not rest, f"--max-bad is a share such as 1% or 0.01, not {self.max_bad!r}")
+        return share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings(DataSettings, FitSettings):
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings(FitSettings, DataSettings):
+    """The training loop by itself, in one process and without a cluster."""
+
+    out: str
+    """Folder for best.pt, last.pt and curves.png."""
+    resume: bool = False
+    """Go on from last.pt in that folder."""
+
+    def __post_init__(self) -> None:
+        DataSettings.__post_init__(self)
+        FitSettings.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(FitSettings, DataSettings):
     """One training job: data, recipe and workers."""
 
     workers: int = 2
@@ -95,6 +121,8 @@ class TrainSettings(DataSettings, FitSettings):
     """Name in the model registry. Unless given, the name of the data."""
     run: str | None = None
     """Name of this training run. Unless given, the data's name and the time."""
+    resume: str | None = None
+    """Go on with this interrupted run, with the settings it was started with; give no others."""
     git_commit: str = ""
     """Recorded in the model's lineage; the `manta` command fills it in."""
 
@@ -108,6 +136,49 @@ class TrainSettings(DataSettings, FitSettings):
             self.batch_size >= 2 * self.workers,
             f"--batch-size {self.batch_size} leaves fewer than 2 images for each of {self.workers} workers",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """One conversion job."""
+
+    source: str
+    """A version (name/3, name@champion) or the name of a training run."""
+    data: str | None = None
+    """Images to measure on. Unless given, the data the model was trained on."""
+    name: str | None = None
+    """Name in the model registry. Unless given, that of the source."""
+    git_commit: str = ""
+    """Recorded in the model's lineage; the `manta` command fills it in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """One evaluation job."""
+
+    version: str
+    """A version: name/3, name@champion, or name for its champion."""
+    data: str | None = None
+    """Images to evaluate on. Unless given, the data the model was trained on."""
+    split: str = "test"
+    """train, val or test."""
+    variant: str = "fp32"
+    """Which graph of the bundle."""
+
+    def __post_init__(self) -> None:
+        _require(self.split in ("train", "val", "test"), f"--split must be train, val or test, not {self.split!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings(TrainSettings):
+    """The whole way from images to a live endpoint."""
+
+    port: int = DEFAULT_HTTP_PORT
+    """Port of the HTTP service."""
+
+    def __post_init__(self) -> None:
+        TrainSettings.__post_init__(self)
+        _require(1 <= self.port <= 65535, f"--port must be between 1 and 65535, not {self.port}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -24,13 +24,16 @@ from torch.nn.parallel import DistributedDataParallel
 from app import checkpoint
 from app.augment import augment
 from app.checkpoint import EpochReport, ModelCard
-from app.batches import DeviceSplit, channel_statistics, global_batches, steps_per_epoch
-from app.datasets import Dataset
+from app.batches import DeviceSplit, channel_statistics, default_epochs, global_batches, steps_per_epoch
+from app.config import Home
+from app.curves import draw_curves
+from app.datasets import Dataset, prepare
 from app.errors import BadInput
 from app.models import ImageClassifier, build_classifier, to_floats
 from app.optimizer import decay_groups, warmup_cosine
+from app.options import run_job
 from app.parallel import average_buffers, rank, sum_over_processes, world_size
-from app.settings import FitSettings
+from app.settings import FitSettings, LoopSettings
 
 EVAL_BATCH = 512
 
@@ -50,8 +53,7 @@ class TrainState:
 
     @property
     def best(self) -> EpochReport:
-        """The epoch with the highest validation accuracy, the latest of equals."""
-        return max(self.history, key=lambda report: (report.val_accuracy, report.epoch))
+        return max(self.history, key=lambda report: report.score)
 
     def save(self, path: Path) -> None:
         checkpoint.save(
@@ -103,8 +105,9 @@ def fit(
         raise BadInput(f"{len(dataset.train.labels)} training images are too few for {world_size()} workers")
     torch.manual_seed(settings.seed)
     train, val = DeviceSplit(dataset.train, device), DeviceSplit(dataset.val, device)
-    steps = steps_per_epoch(len(dataset.train.labels), settings.batch_size)
-    state = new_state(settings, dataset, device, steps)
+    count = len(dataset.train.labels)
+    epochs = settings.epochs or default_epochs(count, settings.batch_size)
+    state = new_state(settings, dataset, device, steps=epochs * steps_per_epoch(count, settings.batch_size))
     # Weights are drawn from the same seed everywhere, augmentation from another one in each process.
     torch.manual_seed(settings.seed * 1_000_003 + rank() + 1)
     if resume is not None:
@@ -112,7 +115,7 @@ def fit(
     model = DistributedDataParallel(state.model, broadcast_buffers=False) if distributed.is_initialized() else state.model
     flip = dataset.mirror_ok if settings.flip is None else settings.flip
     precision = autocast(settings.precision, device)
-    while state.epoch < settings.epochs:
+    while state.epoch < epochs:
         started = time.perf_counter()
         lr = state.scheduler.get_last_lr()[0]
         loss, accuracy = train_one_epoch(model, state, train, settings, flip=flip, precision=precision)
@@ -129,14 +132,15 @@ def fit(
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=seconds,
-                images_per_second=len(dataset.train.labels) / seconds,
+                images_per_second=count / seconds,
             )
         )
         on_epoch(state)
     return state
 
 
-def new_state(settings: FitSettings, dataset: Dataset, device: torch.device, steps: int) -> TrainState:
+def new_state(settings: FitSettings, dataset: Dataset, device: torch.device, *, steps: int) -> TrainState:
+    """steps: optimizer steps of the whole run, which the learning rate follows."""
     mean, std = channel_statistics(dataset.train.images)
     model = build_classifier(
         settings.model, len(dataset.labels), dataset.input_size, mean=mean, std=std, dropout=settings.dropout
@@ -146,7 +150,7 @@ def new_state(settings: FitSettings, dataset: Dataset, device: torch.device, ste
         card=ModelCard(architecture=settings.model, labels=dataset.labels, input_size=dataset.input_size),
         model=model,
         optimizer=optimizer,
-        scheduler=warmup_cosine(optimizer, total=steps * settings.epochs, warmup=settings.warmup),
+        scheduler=warmup_cosine(optimizer, total=steps, warmup=settings.warmup),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
     )
 
@@ -215,3 +219,35 @@ def _has_fast_bf16(device: torch.device) -> bool:
 def _means(totals: torch.Tensor) -> tuple[float, float]:
     loss, correct, count = sum_over_processes(totals).tolist()
     return loss / count, correct / count
+
+
+def main(settings: LoopSettings) -> None:
+    dataset = prepare(
+        settings.data,
+        cache=Home.from_env().datasets,
+        image_size=settings.image_size,
+        max_bad=settings.max_bad_share,
+        seed=settings.seed,
+    )
+    out = Path(settings.out)
+    last, best = out / "last.pt", out / "best.pt"
+
+    def on_epoch(state: TrainState) -> None:
+        report = state.history[-1]
+        print(
+            f"epoch {report.epoch:>3}  loss {report.train_loss:.3f}  train {report.train_accuracy:.2%}  "
+            f"val {report.val_accuracy:.2%}  {report.images_per_second:,.0f} images/s",
+            flush=True,
+        )
+        state.save(last)
+        if state.best == report:
+            state.save(best)
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = fit(settings, dataset, device=device, resume=last if settings.resume else None, on_epoch=on_epoch)
+    draw_curves(state.history, out / "curves.png", f"{settings.model} on {dataset.name}")
+    print(f"best epoch {state.best.epoch}: validation accuracy {state.best.val_accuracy:.2%}, in {best}")
+
+
+if __name__ == "__main__":
+    run_job(LoopSettings, main)

@@ -1,0 +1,154 @@
+"""Convert a version, or the best checkpoint of a training run, into a new gated bundle and register it.
+
+    ray job submit --working-dir . -- python -m train_jobs.convert digits/1
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.artifact import CHECKPOINT_FILE, Lineage, open_bundle
+from app.config import Home
+from app.datasets import Dataset
+from app.options import run_job
+from app.registry import ModelVersion, Registry
+from app.settings import ConvertSettings
+from train_jobs.data import dataset_for, prepare_on_cluster
+from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.runs import Run, open_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedVersion:
+    version: ModelVersion
+    pytorch_accuracy: float
+    onnx_accuracy: float
+    bytes: int
+    """Size of the fp32 graph."""
+    max_error: float
+    latency_ms: dict[str, float]
+
+    def summary(self) -> dict[str, object]:
+        """The figures of the variants, as every job and `--json` give them."""
+        return {
+            "name": "fp32",
+            "status": "ok",
+            "reason": "",
+            "accuracy": self.onnx_accuracy,
+            "bytes": self.bytes,
+            "max_error": self.max_error,
+            "latency_ms": self.latency_ms,
+        }
+
+
+def main(settings: ConvertSettings) -> None:
+    home = connect()
+    watch = Stopwatch()
+    converted = convert(settings, home)
+    finish(
+        {
+            "version": converted.version.reference,
+            "variants": [converted.summary()],
+            "test_accuracy": {"pytorch": converted.pytorch_accuracy, "onnx": converted.onnx_accuracy},
+            "seconds": {"convert": round(watch.restart(), 2)},
+            "artifacts": str(converted.version.folder),
+        }
+    )
+
+
+def convert(settings: ConvertSettings, home: Home) -> ConvertedVersion:
+    registry = Registry(home)
+    if (home.runs / settings.source / "run.json").is_file():
+        return _convert_run(open_run(home, settings.source), settings, home, registry)
+    return _convert_version(registry.resolve(settings.source), settings, home, registry)
+
+
+def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Registry) -> ConvertedVersion:
+    dataset = prepare_on_cluster(run.settings, home, seed=run.settings.seed)
+    return convert_checkpoint(
+        run.best_checkpoint,
+        dataset,
+        name=settings.name or run.settings.name or dataset.name,
+        lineage=Lineage(
+            dataset=dataset.name,
+            dataset_digest=dataset.digest,
+            git_commit=settings.git_commit,
+            run_id=run.tracking_run_id,
+        ),
+        home=home,
+        registry=registry,
+    )
+
+
+def _convert_version(
+    parent: ModelVersion, settings: ConvertSettings, home: Home, registry: Registry
+) -> ConvertedVersion:
+    bundle = open_bundle(parent.folder)
+    dataset = dataset_for(bundle.manifest, settings.data, home)
+    name = settings.name or parent.name
+    run_id = registry.start_run(f"convert {parent.reference}", {"source": parent.reference, "name": name})
+    try:
+        converted = convert_checkpoint(
+            bundle.folder / CHECKPOINT_FILE,
+            dataset,
+            name=name,
+            lineage=Lineage(
+                dataset=bundle.manifest.lineage.dataset,
+                dataset_digest=bundle.manifest.lineage.dataset_digest,
+                git_commit=settings.git_commit,
+                run_id=run_id,
+                parent_version=parent.reference,
+            ),
+            home=home,
+            registry=registry,
+        )
+    except BaseException:
+        registry.end_run(run_id, "FAILED")
+        raise
+    registry.end_run(run_id, "FINISHED")
+    return converted
+
+
+def convert_checkpoint(
+    checkpoint: Path, dataset: Dataset, *, name: str, lineage: Lineage, home: Home, registry: Registry
+) -> ConvertedVersion:
+    """Writes, measures and gates a bundle on the test split, then registers it under `lineage.run_id`.
+
+    Raises GateFailed; then nothing is registered and nothing is left behind.
+    """
+    from app.bundling import write_bundle  # imports torch and the exporter: seconds that `--help` should not take
+    from app.checkpoint import read_model
+
+    card, classifier = read_model(checkpoint)
+    home.bundles.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=home.bundles))
+    try:
+        say("exporting ONNX and measuring it on the test split")
+        measured = write_bundle(folder, card, classifier, dataset.test, name=name, lineage=lineage)
+        version = registry.register(lineage.run_id, folder, measured.manifest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    fp32 = measured.manifest.variants["fp32"]
+    registry.log_metrics(
+        lineage.run_id, {"test_accuracy_pytorch": measured.pytorch_accuracy, "test_accuracy_onnx": fp32.accuracy}
+    )
+    say(
+        f"gates passed: test accuracy {fp32.accuracy:.2%} (PyTorch {measured.pytorch_accuracy:.2%}), "
+        f"largest difference {measured.max_error:.1e}"
+    )
+    say(f"registered {version.reference}")
+    return ConvertedVersion(
+        version=version,
+        pytorch_accuracy=measured.pytorch_accuracy,
+        onnx_accuracy=fp32.accuracy,
+        bytes=fp32.bytes,
+        max_error=measured.max_error,
+        latency_ms=fp32.latency_ms,
+    )
+
+
+if __name__ == "__main__":
+    run_job(ConvertSettings, main)

@@ -1,0 +1,56 @@
+"""The dataset a job works on: prepared once on the cluster, or found again from a model's lineage."""
+
+from __future__ import annotations
+
+import json
+
+from app.artifact import Manifest
+from app.config import Home
+from app.datasets import Dataset, load, prepare
+from app.errors import BadInput, NotFound
+from app.settings import DataSettings
+from train_jobs.ingest import ray_decoder
+from train_jobs.job import say
+
+
+def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Dataset:
+    """Decodes with Ray Data unless the cache has it, and says what came out. Raises BadDataset."""
+    dataset = prepare(
+        settings.data,
+        cache=home.datasets,
+        image_size=settings.image_size,
+        max_bad=settings.max_bad_share,
+        seed=seed,
+        decoder=ray_decoder(),
+        progress=say,
+    )
+    height, width = dataset.input_size
+    counts = f"{len(dataset.train.labels):,} train, {len(dataset.val.labels):,} val, {len(dataset.test.labels):,} test"
+    say(f"{dataset.name}: {counts} images of {len(dataset.labels)} classes at {width}x{height}")
+    if dataset.skipped:
+        say(f"{len(dataset.skipped)} unreadable files were left out, such as {dataset.skipped[0].path}")
+    return dataset
+
+
+def dataset_of(manifest: Manifest, home: Home) -> Dataset:
+    """The very dataset a model was trained on, by its digest. Raises NotFound when it is no longer cached."""
+    for path in sorted(home.datasets.glob("*/dataset.json")):
+        if json.loads(path.read_text(encoding="utf-8")).get("digest") == manifest.lineage.dataset_digest:
+            return load(path.parent)
+    raise NotFound(
+        f"the data that {manifest.name} was trained on ({manifest.lineage.dataset}) is not cached any more; pass --data"
+    )
+
+
+def dataset_for(manifest: Manifest, data: str | None, home: Home) -> Dataset:
+    """`data` at the model's input size, or what it was trained on. Raises BadInput when the classes differ."""
+    if data is None:
+        return dataset_of(manifest, home)
+    height, width = manifest.input.height, manifest.input.width
+    size = height if height == width else None
+    dataset = prepare_on_cluster(DataSettings(data=data, image_size=size), home, seed=0)
+    if dataset.labels != manifest.labels:
+        raise BadInput(f"the classes of {data} are not those of {manifest.name}")
+    if dataset.input_size != (height, width):
+        raise BadInput(f"images of {data} are not {width}x{height}, which {manifest.name} takes")
+    return dataset

@@ -1,0 +1,66 @@
+"""What every job does around its work: find the cluster and the home folder, tell progress, give a result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import ray
+
+from app.config import Home
+from app.errors import MantaError
+
+RESULT_PREFIX = "manta-result: "
+"""Marks the last line of a job's output: one JSON object for whoever submitted it."""
+
+
+def connect() -> Home:
+    """Joins the cluster that runs this job (or starts one here) and returns the home folder.
+
+    Raises MantaError when MANTA_HOME cannot be written: on several nodes it is shared storage.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)  # a stopped job still closes its records
+    home = Home.from_env()
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        probe = home.root / f".write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MantaError(f"MANTA_HOME {home.root} cannot be written ({error.strerror})") from error
+    if not ray.is_initialized():
+        ray.init(
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": {"MANTA_HOME": str(home.root)}},
+        )
+    return home
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    print(line, flush=True)
+
+
+def finish(result: dict[str, Any]) -> None:
+    """Prints the job's result as its last line."""
+    print(RESULT_PREFIX + json.dumps(result), flush=True)
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    def restart(self) -> float:
+        """Seconds since the last start."""
+        now = time.perf_counter()
+        seconds, self._started = now - self._started, now
+        return seconds
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,95 @@
+"""The folder of a training run: its settings, its history, and where Ray Train keeps its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.checkpoint import EpochReport
+from app.config import Home
+from app.errors import BadInput, BrokenBundle, NotFound
+from app.options import to_argv
+from app.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`folder` also is Ray Train's storage: it finds its latest checkpoint there when a run goes on."""
+
+    folder: Path
+    settings: TrainSettings
+    tracking_run_id: str
+    """The one MLflow run, kept over every restart."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def history_file(self) -> Path:
+        return self.folder / "history.json"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / "best.pt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / "last.pt"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.folder / "curves.png"
+
+    def save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {"settings": asdict(self.settings), "tracking_run_id": self.tracking_run_id}
+        write_atomically(self.folder / "run.json", json.dumps(content, indent=2))
+
+    def history(self) -> list[EpochReport]:
+        """Epochs finished so far; written by rank 0, read by the driver."""
+        if not self.history_file.is_file():
+            return []
+        return [EpochReport(**report) for report in json.loads(self.history_file.read_text(encoding="utf-8"))]
+
+
+def open_run(home: Home, name: str) -> Run:
+    """Raises NotFound with the names there are, or BrokenBundle for a damaged `run.json`."""
+    folder = home.runs / name
+    try:
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return Run(folder, TrainSettings(**content["settings"]), content["tracking_run_id"])
+    except FileNotFoundError as error:
+        have = ", ".join(sorted(path.parent.name for path in home.runs.glob("*/run.json"))[-5:]) or "none"
+        raise NotFound(f"there is no training run {name!r} (latest: {have})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundle(f"{folder / 'run.json'} is damaged: {error}") from error
+
+
+def run_to_resume(home: Home, settings: TrainSettings) -> Run:
+    """Raises BadInput when other settings than `--resume` are given: they would be ignored."""
+    assert settings.resume is not None
+    others = to_argv(dataclasses.replace(settings, resume=None, git_commit=""))
+    if others:
+        raise BadInput(f"--resume goes on with the run's own settings; leave out {' '.join(others)}")
+    return open_run(home, settings.resume)
+
+
+def new_run_name(settings: TrainSettings, dataset: str) -> str:
+    """A name of letters, digits, dots, dashes: it is a folder. Raises BadInput for one the user gave that is not."""
+    if settings.run is None:
+        return f"{dataset}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", settings.run):
+        raise BadInput(f"--run {settings.run!r} may hold letters, digits, dots, dashes and underscores only")
+    return settings.run
+
+
+def write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

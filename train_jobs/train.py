@@ -1,0 +1,242 @@
+"""Train a model on labelled images with Ray Train and register it as a new version.
+
+    ray job submit --working-dir . -- python -m train_jobs.train --data digits --epochs 2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from app.artifact import Lineage
+from app.batches import default_epochs
+from app.checkpoint import STATE_FILE, EpochReport
+from app.config import CPU, Home
+from app.datasets import Dataset
+from app.errors import BadInput, MantaError
+from app.options import run_job
+from app.registry import Registry
+from app.settings import FitSettings, TrainSettings
+from train_jobs.convert import ConvertedVersion, convert_checkpoint
+from train_jobs.data import prepare_on_cluster
+from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.runs import Run, new_run_name, run_to_resume
+from train_jobs.worker import WorkerTask, train_worker
+
+FOLLOW_INTERVAL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedVersion:
+    """What the job leaves behind."""
+
+    run: Run
+    dataset: Dataset
+    history: list[EpochReport]
+    converted: ConvertedVersion
+    train_seconds: float
+    convert_seconds: float
+
+
+def main(settings: TrainSettings) -> None:
+    home = connect()
+    trained = train(settings, home)
+    version = trained.converted.version
+    finish(
+        {
+            "version": version.reference,
+            "run": trained.run.name,
+            "epochs": len(trained.history),
+            "val_accuracy": max(trained.history, key=lambda report: report.score).val_accuracy,
+            "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
+            "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},
+            "artifacts": str(version.folder),
+            "run_folder": str(trained.run.folder),
+            "curves": str(trained.run.curves_file),
+        }
+    )
+
+
+def train(settings: TrainSettings, home: Home) -> TrainedVersion:
+    """Data -> Ray Train -> best checkpoint -> gated bundle -> a version in the registry."""
+    watch = Stopwatch()
+    resumed = run_to_resume(home, settings) if settings.resume else None
+    settings = resumed.settings if resumed else settings
+    dataset = prepare_on_cluster(settings, home, seed=settings.seed)
+    check_fits(settings, dataset)
+    registry = Registry(home)
+    settings = dataclasses.replace(
+        settings, epochs=settings.epochs or default_epochs(len(dataset.train.labels), settings.batch_size)
+    )
+    run = resumed or start_run(settings, dataset, home, registry)
+    if resumed:
+        registry.reopen_run(run.tracking_run_id)
+        say(f"going on with run {run.name} after epoch {len(run.history())}")
+    try:
+        watch.restart()
+        fit_on_ray(run, dataset, registry)
+        train_seconds = watch.restart()
+        history = run.history()
+        draw_and_log_curves(run, history, registry)
+        best = max(history, key=lambda report: report.score)
+        say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
+        converted = convert_checkpoint(
+            run.best_checkpoint,
+            dataset,
+            name=settings.name or dataset.name,
+            lineage=Lineage(
+                dataset=dataset.name,
+                dataset_digest=dataset.digest,
+                git_commit=settings.git_commit,
+                run_id=run.tracking_run_id,
+            ),
+            home=home,
+            registry=registry,
+        )
+    except KeyboardInterrupt:
+        registry.end_run(run.tracking_run_id, "KILLED")
+        raise
+    except BaseException:
+        registry.end_run(run.tracking_run_id, "FAILED")
+        raise
+    registry.end_run(run.tracking_run_id, "FINISHED")
+    return TrainedVersion(
+        run=run,
+        dataset=dataset,
+        history=history,
+        converted=converted,
+        train_seconds=train_seconds,
+        convert_seconds=watch.restart(),
+    )
+
+
+def check_fits(settings: TrainSettings, dataset: Dataset) -> None:
+    """Raises BadInput before any worker starts, for what every worker would refuse."""
+    from app.models import build_net
+
+    build_net(settings.model, len(dataset.labels), dataset.input_size, dropout=settings.dropout)
+    if len(dataset.train.labels) < 2 * settings.workers:
+        raise BadInput(f"{len(dataset.train.labels)} training images are too few for {settings.workers} workers")
+
+
+def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: Registry) -> Run:
+    name = new_run_name(settings, dataset.name)
+    if (home.runs / name / "run.json").exists():
+        raise BadInput(f"run {name!r} exists already: go on with --resume {name}, or choose another --run")
+    params = {**asdict(settings), "dataset_digest": dataset.digest}
+    run = Run(home.runs / name, settings, registry.start_run(name, params))
+    run.save()
+    say(f"run {name}")
+    return run
+
+
+def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
+    """Trains on workers and leaves `best.pt` and `last.pt` in the run's folder.
+
+    Raises the first worker's MantaError as it is, and MantaError for any other failure.
+    """
+    settings = run.settings
+    gpu = has_gpus(settings.workers) if settings.gpu is None else settings.gpu
+    task = WorkerTask(
+        fit=FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)}),
+        dataset=dataset.folder,
+        run=run.folder,
+        threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
+    )
+    trainer = TorchTrainer(
+        lambda: train_worker(task),
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": CPU.train_worker, "GPU": int(gpu)}
+        ),
+        run_config=RunConfig(
+            name=run.name,
+            storage_path=str(run.folder.parent),
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
+        ),
+    )
+    say(f"starting {settings.workers} training worker{'s' * (settings.workers > 1)}")
+    with HistoryFollower(run, lambda report: show_epoch(report, run, registry)):
+        try:
+            result = trainer.fit()
+        except ray.train.WorkerGroupError as error:
+            raise worker_error(error, run) from error
+    assert result.checkpoint is not None
+    best, _ = max(result.best_checkpoints or [], key=lambda pair: pair[1]["score"])
+    shutil.copyfile(Path(best.path) / STATE_FILE, run.best_checkpoint)
+    shutil.copyfile(Path(result.checkpoint.path) / STATE_FILE, run.last_checkpoint)
+
+
+def has_gpus(count: int) -> bool:
+    return ray.cluster_resources().get("GPU", 0) >= count
+
+
+def worker_error(error: ray.train.WorkerGroupError, run: Run) -> MantaError:
+    """The cause behind Ray's wrapping, as one line that says how to go on."""
+    cause: BaseException | None = next(iter(error.worker_failures.values()), error)
+    while cause is not None and not isinstance(cause, MantaError):
+        first, cause = cause, getattr(cause, "cause", None) or cause.__cause__
+    if isinstance(cause, MantaError):
+        return cause
+    reason = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
+    return MantaError(f"training failed ({reason}); go on with: manta train --resume {run.name}")
+
+
+class HistoryFollower:
+    """Calls `on_epoch` in this process for each epoch that rank 0 writes into the run's history."""
+
+    def __init__(self, run: Run, on_epoch: Callable[[EpochReport], None]) -> None:
+        self._run, self._on_epoch = run, on_epoch
+        self._shown = len(run.history())
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow-history", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(FOLLOW_INTERVAL_S):
+            self._show_new()
+        self._show_new()
+
+    def _show_new(self) -> None:
+        history = self._run.history()
+        for report in history[self._shown :]:
+            self._on_epoch(report)
+        # A restart after a lost worker may rewrite the history from an earlier epoch.
+        self._shown = len(history)
+
+
+def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
+    say(
+        f"epoch {report.epoch:>3}/{run.settings.epochs}  loss {report.train_loss:.3f}  "
+        f"train {report.train_accuracy:.2%}  val {report.val_accuracy:.2%}  "
+        f"{report.images_per_second:,.0f} images/s"
+    )
+    metrics = {name: value for name, value in asdict(report).items() if name != "epoch"}
+    registry.log_metrics(run.tracking_run_id, metrics, step=report.epoch)
+
+
+def draw_and_log_curves(run: Run, history: list[EpochReport], registry: Registry) -> None:
+    from app.curves import draw_curves
+
+    draw_curves(history, run.curves_file, f"{run.settings.model} on {run.settings.data} ({run.name})")
+    registry.log_file(run.tracking_run_id, run.curves_file)
+
+
+if __name__ == "__main__":
+    run_job(TrainSettings, main)
