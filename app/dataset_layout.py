@@ -130,9 +130,18 @@ def _classes(tree: _Tree) -> dict[str, list[SourceFile]]:
         if slash:
             classes[label].append(file)
     for label, files in classes.items():
+        if not label.isprintable():
+            raise BadDataset(
+                f"{tree.title} has a class folder {label!r}, whose name is not valid UTF-8 or not printable"
+            )
         if not files:
             raise BadDataset(f"{tree.title}/{label} is a class folder without images")
     return classes
+
+
+def _is_text(name: str) -> bool:
+    """False for a file name of undecodable bytes, which no JSON, model or page could show."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _training_classes(tree: _Tree) -> dict[str, list[SourceFile]]:

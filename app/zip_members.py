@@ -27,7 +27,9 @@ RATIO_FLOOR_BYTES = 64 * 2**20
 """Below this unpacked size no ratio is absurd: a few blank images shrink a thousandfold, and harm nobody."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_READABLE = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DEFLATE_SLACK = 1024
+"""Bytes by which data that does not compress may grow within one header's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ def read_member(path: str, member: ZipMember, *, limit: int | None = None) -> by
             raise BadImage("the zip has no member where its directory says")
         _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
         file.seek(name_bytes + extra_bytes, 1)
-        packed = file.read(member.packed if limit is None else min(limit, member.packed))
+        wanted = member.packed if limit is None else min(limit + _DEFLATE_SLACK, member.packed)
+        packed = file.read(wanted)
     data = _inflate(packed, member, limit) if member.deflated else packed
     if limit is not None:
-        return data
+        return data[:limit]
     if len(data) != member.unpacked or zlib.crc32(data) != member.crc:
         raise BadImage("damaged inside the zip (length or checksum differs)")
     return data

@@ -43,7 +43,7 @@ def ray_decoder(*, concurrency: int | None = None) -> Decoder:
                 batch_size=None,
                 batch_format="numpy",
                 num_cpus=CPU.decode_task,
-                compute=TaskPoolStrategy(concurrency or _real_cores()),
+                compute=TaskPoolStrategy(min(concurrency or _real_cores(), max(1, len(blocks)))),
             )
         with _quiet_logger():
             for batch in rows.iter_batches(batch_size=None, batch_format="numpy"):
