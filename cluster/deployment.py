@@ -55,6 +55,14 @@ class Plan:
         return [name for name in self.before if name not in self.after]
 
 
+def start_serve(client: ServeClient, *, host: str, port: int) -> None:
+    """Starts Serve's controller and proxy without an application, which a first deployment then does not wait for."""
+    state = client.state()
+    if state.port is None:
+        check_port_free(host, port)
+        client.put(build_document((), host=host, port=port))
+
+
 def deploy(
     client: ServeClient,
     model: str,

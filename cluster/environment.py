@@ -45,6 +45,9 @@ def cluster_environment(home: Home, mark: str, folder: Path, ports: ServePorts, 
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray gives workers the lowest priority but one (15), and HAProxy is a worker's child: any busy
+        # process beside it would starve the service. What may wait lowers its own priority.
+        "RAY_worker_niceness": "0",
         # The Ray Client server: 94 MB and a port on all interfaces that Manta never uses.
         "RAY_START_HOOK": "cluster.environment.without_ray_client",
         # Process titles would otherwise overwrite the memory that the mark is read from.

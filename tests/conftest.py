@@ -18,6 +18,12 @@ from cluster import local
 from cluster.local import LocalCluster
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings of others that are errors here otherwise."""
+    # ray.serve.schema, at import: `Field(update_type=...)`, which pydantic 2 deprecates.
+    config.addinivalue_line("filterwarnings", "ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home folder of its own, named by `MANTA_HOME` while the test runs."""

@@ -1,0 +1,144 @@
+"""Clusters of their own, besides the one that the test session shares."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.config import Home
+from app.errors import ClusterError, PortInUse
+from cluster import environment, local
+from cluster.environment import MARK
+from cluster.local import LocalCluster
+from cluster.ports import ServePorts
+from cluster.processes import marked_processes, stop_marked
+
+
+def test_the_session_cluster_is_found_and_every_process_carries_the_mark(
+    cluster: LocalCluster, cluster_home: Home
+) -> None:
+    assert local.find(cluster_home) == cluster
+    marked = {process.pid for process in marked_processes(cluster.mark)}
+    assert cluster.pid in marked
+    of_the_session = {
+        process.pid
+        for process in psutil.process_iter()
+        if any(cluster.folder in argument for argument in _command(process))
+    }
+    assert of_the_session <= marked
+    # Dashboard modules and agents overwrite their title, and without SPT_NOENV the mark with it.
+    children = {child.pid for pid in marked for child in _children(pid)}
+    assert children <= marked
+
+
+def test_a_second_start_finds_the_first(cluster: LocalCluster, cluster_home: Home) -> None:
+    began = time.monotonic()
+    assert local.start(cluster_home, num_cpus=7) == cluster
+    assert time.monotonic() - began < 1
+
+
+def test_after_the_head_crashed_stop_leaves_nothing_and_start_works_again(home: Home) -> None:
+    first = local.start(home, num_cpus=1, object_store_bytes=100 << 20)
+    os.kill(first.pid, signal.SIGKILL)
+    _until(lambda: local.find(home) is None)
+    assert marked_processes(first.mark), "nothing survived the head, so this test shows nothing"
+
+    began = time.monotonic()
+    assert local.stop(home)
+    assert time.monotonic() - began < 6
+    assert marked_processes(first.mark) == []
+    assert not home.cluster_file.exists()
+    assert list((home.logs / "ray").glob("gcs_server*")), "the logs of a crashed head are what one wants to read"
+    assert not local.stop(home)
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = _start_instead(monkeypatch, "sleep 300 & echo some line; echo the reason; exit 1")
+    with pytest.raises(ClusterError, match=r"^Ray did not start: the reason$"):
+        local.start(home)
+    assert marked_processes(marks[0]) == []
+    assert local.find(home) is None
+
+
+def test_an_interrupted_start_leaves_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = _start_instead(monkeypatch, "sleep 300 & sleep 300")
+
+    def interrupt() -> None:
+        _until(lambda: len(marks) == 1 and len(marked_processes(marks[0])) >= 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        local.start(home)
+    thread.join()
+    assert marked_processes(marks[0]) == []
+    assert not home.cluster_file.exists()
+
+
+def test_a_dashboard_port_that_is_taken_is_refused_before_anything_starts(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"port {port} is in use; choose another with --dashboard-port"):
+            local.start(home, dashboard_port=port)
+    assert not home.cluster_file.exists()
+
+
+def test_a_cluster_file_of_a_cluster_that_is_gone_is_no_cluster(home: Home) -> None:
+    home.root.mkdir()
+    home.cluster_file.write_text('{"mark": "gone", "unknown": 1}')
+    assert local.find(home) is None
+    assert not local.stop(home)
+
+
+def test_processes_that_ignore_the_request_to_end_are_killed() -> None:
+    mark = f"stubborn-{os.getpid()}"
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(300)"
+    with psutil.Popen([sys.executable, "-c", code], env={MARK: mark}, stdout=-1) as child:
+        child.stdout.readline()
+        assert stop_marked(mark, patience_s=0.2, limit_s=5)
+        assert child.wait(5) == -signal.SIGKILL
+
+
+def _start_instead(monkeypatch: pytest.MonkeyPatch, script: str) -> list[str]:
+    """Runs this shell script in place of `ray start`. Returns where the marks of such starts appear."""
+    marks: list[str] = []
+    real = environment.cluster_environment
+
+    def remembered(home: Home, mark: str, folder: Path, ports: ServePorts, cores: int) -> dict[str, str]:
+        marks.append(mark)
+        return real(home, mark, folder, ports, cores)
+
+    monkeypatch.setattr(environment, "cluster_environment", remembered)
+    monkeypatch.setattr(local, "_ray_start", lambda *_: ["sh", "-c", script])
+    return marks
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    except psutil.Error:
+        return []
+
+
+def _until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "this never came true"
+        time.sleep(0.02)
