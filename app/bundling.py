@@ -83,7 +83,7 @@ def write_bundle(
 def torch_predict(model: ServingModel) -> Predict:
     def predict(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            probabilities: np.ndarray = model(torch.from_numpy(images)).numpy()
+            probabilities: np.ndarray = model(torch.from_numpy(np.require(images, requirements="W"))).numpy()
         return probabilities
 
     return predict

@@ -9,7 +9,7 @@ import inspect
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -19,18 +19,18 @@ from app.errors import MantaError
 S = TypeVar("S")
 
 
-def with_options(settings: type[S], *, positional: Sequence[str] = ()) -> Callable[[Callable[[S], None]], Callable[..., None]]:
+def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[..., None]]:
     """Turns `command(settings)` into a typer command with one option for each field of the dataclass.
 
-    The text under a field becomes its help; fields named in `positional` become arguments.
+    The text under a field becomes its help. A field without a default becomes an argument.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(settings)
     texts = field_docs(settings)
     parameters = []
     for name, field in fields.items():
-        kind = typer.Argument if name in positional else typer.Option
         required = field.default is dataclasses.MISSING
+        kind = typer.Argument if required else typer.Option
         parameters.append(
             inspect.Parameter(
                 name,
@@ -52,15 +52,20 @@ def with_options(settings: type[S], *, positional: Sequence[str] = ()) -> Callab
     return decorate
 
 
-def to_argv(settings: object) -> list[str]:
-    """The command line that gives these settings again, without fields at their defaults."""
+def to_argv(settings: object, kind: type | None = None) -> list[str]:
+    """The command line that gives these settings again, without fields at their defaults.
+
+    kind: a base class of the settings, to take its fields only.
+    """
     argv: list[str] = []
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+    for field in dataclasses.fields(kind or settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
         flag = "--" + field.name.replace("_", "-")
         if value == field.default or value is None:
             continue
-        if isinstance(value, bool):
+        if field.default is dataclasses.MISSING:
+            argv.append(str(value))
+        elif isinstance(value, bool):
             argv.append(flag if value else flag.replace("--", "--no-", 1))
         else:
             argv += [flag, str(value)]

@@ -95,7 +95,7 @@ class DataSettings:
 class LoopSettings(FitSettings, DataSettings):
     """The training loop by itself, in one process and without a cluster."""
 
-    out: str
+    out: str = "trained"
     """Folder for best.pt, last.pt and curves.png."""
     resume: bool = False
     """Go on from last.pt in that folder."""

@@ -45,7 +45,7 @@ class ConvertedVersion:
 
 
 def main(settings: ConvertSettings) -> None:
-    home = connect()
+    home = connect().home
     watch = Stopwatch()
     converted = convert(settings, home)
     finish(

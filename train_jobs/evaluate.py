@@ -19,7 +19,7 @@ from train_jobs.job import connect, finish, say
 
 
 def main(settings: EvaluateSettings) -> None:
-    home = connect()
+    home = connect().home
     version = Registry(home).resolve(settings.version)
     bundle = open_bundle(version.folder)
     dataset = dataset_for(bundle.manifest, settings.data, home)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
+import tempfile
 import time
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -14,13 +15,18 @@ import ray
 
 from app.config import Home
 from app.errors import MantaError
+from cluster.jobs import RESULT_PREFIX
 
-RESULT_PREFIX = "manta-result: "
-"""Marks the last line of a job's output: one JSON object for whoever submitted it."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where a job runs."""
+
+    home: Home
+    dashboard_url: str
 
 
-def connect() -> Home:
-    """Joins the cluster that runs this job (or starts one here) and returns the home folder.
+def connect() -> Job:
+    """Joins the cluster that runs this job, or starts one here.
 
     Raises MantaError when MANTA_HOME cannot be written: on several nodes it is shared storage.
     """
@@ -28,17 +34,13 @@ def connect() -> Home:
     home = Home.from_env()
     try:
         home.root.mkdir(parents=True, exist_ok=True)
-        probe = home.root / f".write-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=home.root):
+            pass
     except OSError as error:
-        raise MantaError(f"MANTA_HOME {home.root} cannot be written ({error.strerror})") from error
-    if not ray.is_initialized():
-        ray.init(
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": {"MANTA_HOME": str(home.root)}},
-        )
-    return home
+        raise MantaError(f"MANTA_HOME {home.root} cannot be written: {error.strerror}") from error
+    # What workers print stays in Ray's logs: a job tells its progress itself.
+    context = ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    return Job(home, f"http://{context.dashboard_url}")
 
 
 def say(line: str) -> None:

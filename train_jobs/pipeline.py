@@ -1,0 +1,126 @@
+"""The whole way as one job: images -> trained version -> champion -> live endpoint, checked over HTTP.
+
+    ray job submit --working-dir . -- python -m train_jobs.pipeline --data digits
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from app.client import HttpEvaluation, evaluate_over_http
+from app.config import Home, http_host
+from app.errors import GateFailed
+from app.gates import Gate, require
+from app.options import run_job
+from app.registry import CHAMPION, ModelVersion, Registry
+from app.settings import PipelineSettings, TrainSettings
+from cluster.deployment import deploy, start_serve
+from cluster.serve_client import ServeClient, wait_until_answering
+from cluster.serve_document import ServedVersion
+from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.train import TrainedVersion, train
+
+HTTP_ACCURACY_LOSS_LIMIT = 0.0
+"""The service decodes and runs what training decoded and measured, so nothing may be lost on the way."""
+
+
+def main(settings: PipelineSettings) -> None:
+    job = connect()
+    total = Stopwatch()
+    # First: a port in use stops the job now and not after the training; and Serve starts meanwhile.
+    serve = ServeClient(job.dashboard_url)
+    start_serve(serve, host=http_host(), port=settings.port)
+    trained = train(train_part(settings), job.home)
+    watch = Stopwatch()
+    version = promote(trained, job.home)
+    url = put_live(serve, version, settings.port)
+    serve_seconds = watch.restart()
+    measured = check_over_http(url, trained)
+    finish(
+        {
+            **result_of(trained, version, measured),
+            "url": url,
+            "seconds": {
+                "train": round(trained.train_seconds, 2),
+                "convert": round(trained.convert_seconds, 2),
+                "serve": round(serve_seconds, 2),
+                "total": round(total.restart(), 2),
+            },
+        }
+    )
+
+
+def train_part(settings: PipelineSettings) -> TrainSettings:
+    return TrainSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(TrainSettings)})
+
+
+def promote(trained: TrainedVersion, home: Home) -> ModelVersion:
+    """Makes the new version the champion and returns it with that alias."""
+    registry = Registry(home)
+    registry.promote(
+        trained.converted.version,
+        CHAMPION,
+        who="pipeline",
+        why=f"trained by run {trained.run.name}, test accuracy {trained.converted.onnx_accuracy:.4f}",
+    )
+    version = registry.resolve(f"{trained.converted.version.name}@{CHAMPION}")
+    say(f"{version.reference} is now {CHAMPION}")
+    return version
+
+
+def put_live(serve: ServeClient, version: ModelVersion, port: int) -> str:
+    """Deploys the version behind the router and returns the URL that answers for it."""
+    host = http_host()
+    say(f"deploying {version.reference} on Ray Serve")
+    served = ServedVersion(
+        version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases, weight=1.0
+    )
+    deploy(serve, version.name, [served], host=host, port=port, on_progress=_say_status)
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    wait_until_answering(url)
+    say(f"live at {url}")
+    return url
+
+
+def check_over_http(url: str, trained: TrainedVersion) -> HttpEvaluation:
+    """Sends the whole test split as PNG. Raises GateFailed when the service answers worse than the file."""
+    test = trained.dataset.test
+    say(f"sending {len(test.labels):,} test images over HTTP")
+    measured = evaluate_over_http(url, test.images, test.labels)
+    expected = trained.converted.version.version
+    if measured.versions != {expected}:
+        raise GateFailed(f"version {expected} was deployed, but {', '.join(sorted(measured.versions))} answered")
+    loss = trained.converted.onnx_accuracy - measured.accuracy
+    require([Gate("loss of accuracy over HTTP", loss, HTTP_ACCURACY_LOSS_LIMIT)])
+    say(f"test accuracy over HTTP {measured.accuracy:.2%}, {measured.images_per_second:,.0f} images/s")
+    return measured
+
+
+def result_of(trained: TrainedVersion, version: ModelVersion, measured: HttpEvaluation) -> dict[str, object]:
+    converted = trained.converted
+    return {
+        "version": version.reference,
+        "aliases": list(version.aliases),
+        "run": trained.run.name,
+        "test_accuracy": {
+            "pytorch": converted.pytorch_accuracy,
+            "onnx": converted.onnx_accuracy,
+            "http": measured.accuracy,
+        },
+        "test_images": len(trained.dataset.test.labels),
+        "variants": [converted.summary()],
+        "latency_ms": {"p50": measured.p50_ms, "p99": measured.p99_ms},
+        "images_per_second": measured.images_per_second,
+        "artifacts": str(version.folder),
+        "curves": str(trained.run.curves_file),
+        "tracking_uri": trained.tracking_uri,
+    }
+
+
+def _say_status(statuses: Mapping[str, str]) -> None:
+    say("  " + ", ".join(f"{name} {status.lower()}" for name, status in statuses.items()))
+
+
+if __name__ == "__main__":
+    run_job(PipelineSettings, main)
