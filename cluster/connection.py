@@ -32,10 +32,15 @@ class Connection:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def named_address() -> str | None:
+    """The cluster that the user's environment names."""
+    return os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+
+
 def connect(home: Home) -> Connection:
     """Raises ClusterError when no cluster is named and none was started."""
     started = local.find(home)
-    address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    address = named_address()
     if not address:
         if started is None:
             raise ClusterError("no cluster runs; start one with `manta up`, or name one with RAY_ADDRESS")

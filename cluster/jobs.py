@@ -105,14 +105,18 @@ def run_command(
 
 
 def stop_job(dashboard: Dashboard, submission_id: str) -> None:
-    """Stops a job and waits a bounded time for its end. A job that is over or unknown is left as it is."""
+    """Stops a job and waits a bounded time for its end; Ray ends its workers with it."""
     deadline = time.monotonic() + _STOP_LIMIT_S
-    try:
-        dashboard.post(f"/api/jobs/{submission_id}/stop", timeout_s=_STOP_LIMIT_S)
-        while time.monotonic() < deadline and not _is_over(dashboard.get(f"/api/jobs/{submission_id}")):
-            time.sleep(_POLL_S)
-    except ClusterError:
-        return
+    asked = False
+    while time.monotonic() < deadline:
+        # An interrupt may come while the job is being submitted: it is unknown now and runs a moment later.
+        with contextlib.suppress(ClusterError):
+            if not asked:
+                dashboard.post(f"/api/jobs/{submission_id}/stop", timeout_s=_STOP_LIMIT_S)
+                asked = True
+            if _is_over(dashboard.get(f"/api/jobs/{submission_id}", timeout_s=_STOP_LIMIT_S)):
+                return
+        time.sleep(_POLL_S)
 
 
 def job_environment(home: Home) -> dict[str, str]:

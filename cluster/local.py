@@ -49,6 +49,14 @@ class LocalCluster:
     folder: str
     """Ray's session and sockets. Its logs move to the home folder when the cluster stops."""
 
+    @property
+    def exports(self) -> str:
+        """One shell line after which `ray` and `serve` talk to this cluster."""
+        return (
+            f"export RAY_AUTH_MODE=token RAY_ADDRESS={self.gcs_address} "
+            f"RAY_API_SERVER_ADDRESS={self.dashboard_url} RAY_DASHBOARD_ADDRESS={self.dashboard_url}"
+        )
+
 
 def start(
     home: Home,
@@ -109,7 +117,9 @@ def stop(home: Home) -> bool:
     cluster = _read(home)
     if cluster is None:
         return False
-    if not processes.stop_marked(cluster.mark):
+    # Without its head no process ends by itself: waiting for it only costs the user's time.
+    patience_s = 3.5 if processes.is_alive(cluster.mark) else 0.5
+    if not processes.stop_marked(cluster.mark, patience_s=patience_s):
         raise ClusterError(f"some processes of the cluster do not end; those with {environment.MARK}={cluster.mark}")
     _keep_logs(Path(cluster.folder), home.logs / "ray")
     home.cluster_file.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ def marked_processes(mark: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if process.pid not in own and _mark_of(process) == mark]
 
 
-def stop_marked(mark: str, *, patience_s: float = 3.5, limit_s: float = 5.0) -> bool:
+def stop_marked(mark: str, *, patience_s: float, limit_s: float = 5.0) -> bool:
     """Asks the marked processes to end, kills those left after `patience_s`. True when none is left.
 
     The head's own store (GCS) goes last: without it the others wait for its return instead of ending.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from app.config import Home
 from app.errors import ClusterError, JobFailed
 from cluster import jobs
+from cluster.dashboard import Dashboard
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.processes import marked_processes
@@ -55,10 +57,36 @@ def test_an_interrupt_stops_the_job_and_its_workers(cluster: LocalCluster) -> No
 
     with pytest.raises(KeyboardInterrupt):
         jobs.run_command(cluster.dashboard_url, ("python", "-c", code), name="interrupted", on_line=interrupt)
-    names = [process.name() for process in marked_processes(cluster.mark)]
+    # Ray ends the driver before it returns, and the workers of a driver that is gone at once.
+    deadline = time.monotonic() + 10
+    while left := _processes_of_the_job(cluster):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def _processes_of_the_job(cluster: LocalCluster) -> list[str]:
     commands = [" ".join(process.cmdline()) for process in marked_processes(cluster.mark)]
-    assert [command for command in commands if "import ray, time" in command] == []
-    assert [name for name in names if "long" in name] == []
+    return [command for command in commands if "import ray, time" in command or command.startswith("ray::long")]
+
+
+def test_an_interrupt_while_a_job_is_submitted_stops_it_too(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Dashboard.post
+
+    def interrupted(self: Dashboard, path: str, body: object = None, **options: float) -> object:
+        answer = real(self, path, body, **options)
+        if path == "/api/jobs/":
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(Dashboard, "post", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run_command(cluster.dashboard_url, ("sleep", "300"), name="early")
+    dashboard = Dashboard(cluster.dashboard_url)
+    known = dashboard.get("/api/jobs/")
+    assert [job["status"] for job in known if job["submission_id"].startswith("manta-early-")] == ["STOPPED"]
+    dashboard.close()
 
 
 def test_no_cluster_is_one_clear_line() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -44,6 +45,15 @@ def test_a_second_start_finds_the_first(cluster: LocalCluster, cluster_home: Hom
     began = time.monotonic()
     assert local.start(cluster_home, num_cpus=7) == cluster
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("command", ["ray job list", "serve status"])
+def test_rays_own_command_line_works_after_the_export_line(cluster: LocalCluster, command: str) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    variables["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = f"{cluster.exports} && {command}"
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, env=variables)
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_after_the_head_crashed_stop_leaves_nothing_and_start_works_again(home: Home) -> None:
