@@ -1,0 +1,98 @@
+"""A predictor without a cluster, and an HTTP client without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import numpy as np
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.artifact import InputSpec
+from app.errors import BadImage
+from app.imaging import RESIZE_RULE, encode_png
+from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
+from serve_deployments.traffic import Caller
+from tests.bundles import COLOURS
+
+SIZE = 8
+MAX_BODY_BYTES = 64 * 1024
+MAX_IMAGES = 5
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Gives other tasks their turn until the condition holds; fails after 5 s."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (the state is another object's, which has no event for it)
+            await asyncio.sleep(0)
+
+
+def colour_png(channel: int, height: int = SIZE, width: int = SIZE) -> bytes:
+    """An image of one pure colour: 0 red, 1 green, 2 blue."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., channel] = 255
+    return encode_png(image)
+
+
+class ColourPredictor:
+    """Decodes for real; the class is the brightest channel. `failure` is raised instead when set."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.not_ready: str | None = None
+        self.callers: list[Caller] = []
+        self._decoder = Decoder(inline_pixels=10_000, threads=1)
+
+    async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
+        self.callers.append(caller)
+        if self.failure is not None:
+            raise self.failure
+        decoded = await self._decoder.decode(images, InputSpec(height=SIZE, width=SIZE, resize=RESIZE_RULE))
+        return Answer("7", COLOURS, [_classified(image) for image in decoded])
+
+    def readiness(self) -> Readiness:
+        return Readiness(self.not_ready, {"model": "colours", "revision": 3, "model_version": "7", "problem": None})
+
+    def model_info(self) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
+        version = {"version": "7", "aliases": ["champion"], "weight": 1.0, "application": "classifier-7"}
+        return {
+            "model": "colours",
+            "model_version": "7",
+            "model_path": "/bundles/7",
+            "architecture": "mean_colour",
+            "input_shape": [-1, SIZE, SIZE, 3],
+            "output_shape": [-1, 3],
+            "num_classes": 3,
+            "class_names": list(COLOURS),
+            "revision": 3,
+            "versions": [{**version, "variant": "fp32", "accuracy": 1.0, "running_replicas": 1, "warm": True}],
+        }
+
+
+def _classified(image: Decoded | BadImage) -> Classified | BadImage:
+    if isinstance(image, BadImage):
+        return image
+    brightness = image.pixels.mean((0, 1), dtype=np.float32)
+    return Classified(brightness / brightness.sum(), image.shape)
+
+
+def asgi(api: HttpApi) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        await (await api.handle(request))(scope, receive, send)
+
+    return serve
+
+
+@asynccontextmanager
+async def http_client(predictor: ColourPredictor) -> AsyncIterator[httpx.AsyncClient]:
+    api = HttpApi(predictor, max_body_bytes=MAX_BODY_BYTES, max_images=MAX_IMAGES)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
+        yield client
