@@ -1,18 +1,18 @@
 """Every error that Manta raises on purpose, with its exit code and HTTP status.
 
-    MantaError                      exit 1   500
-    +-- BadInput                    exit 2   400   a value the user gave cannot be used
-    |   +-- BadDataset              exit 2   400   folder, zip or class layout
-    |   +-- BadImage                exit 2   400   not an image, cut off, or an unknown format
-    |   |   +-- ImageTooLarge       exit 2   413   more pixels than the limit, seen before decoding
-    |   +-- BodyTooLarge            exit 2   413   a request body over the limit
-    +-- NotFound                    exit 3   404   a version, run, route or file that does not exist
-    +-- BrokenBundle                exit 4   500   a bundle with a missing or changed file
-    +-- GateFailed                  exit 5   500   a measured gate refused a model
-    +-- ClusterError                exit 6   503   Ray or Serve did not do what was asked
-    |   +-- PortInUse               exit 6   503   somebody else listens there
-    |   +-- Overloaded              exit 6   503   the queue is full; try again later
-    +-- JobFailed                   exit 7   500   a Ray job ended without success
+MantaError                      exit 1   500
++-- BadInput                    exit 2   400   a value the user gave cannot be used
+|   +-- BadDataset              exit 2   400   folder, zip or class layout
+|   +-- BadImage                exit 2   400   not an image, cut off, or an unknown format
+|   |   +-- ImageTooLarge       exit 2   413   more pixels than the limit, seen before decoding
+|   +-- BodyTooLarge            exit 2   413   a request body over the limit
++-- NotFound                    exit 3   404   a version, run, route or file that does not exist
++-- BrokenBundle                exit 4   500   a bundle with a missing or changed file
++-- GateFailed                  exit 5   500   a measured gate refused a model
++-- ClusterError                exit 6   503   Ray or Serve did not do what was asked
+|   +-- PortInUse               exit 6   503   somebody else listens there
+|   +-- Overloaded              exit 6   503   the queue is full; try again later
++-- JobFailed                   exit 7   500   a Ray job ended without success
 """
 
 from __future__ import annotations
@@ -74,3 +74,9 @@ class Overloaded(ClusterError):
 
 class JobFailed(MantaError):
     exit_code = 7
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        """exit_code: the job's own, so that `manta train` ends as the job did."""
+        super().__init__(message)
+        if exit_code:
+            self.exit_code = exit_code

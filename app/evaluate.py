@@ -40,7 +40,10 @@ class Evaluation:
 def predict_in_batches(predict: Predict, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """probabilities float32 [N, C] of all images, `batch_size` at a time."""
     return np.concatenate(
-        [predict(np.ascontiguousarray(images[start : start + batch_size])) for start in range(0, len(images), batch_size)]
+        [
+            predict(np.ascontiguousarray(images[start : start + batch_size]))
+            for start in range(0, len(images), batch_size)
+        ]
     )
 
 

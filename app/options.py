@@ -18,6 +18,9 @@ from app.errors import MantaError
 
 S = TypeVar("S")
 
+ERROR_PREFIX = "error: "
+"""Begins the one line that ends a job or a command that could not do what was asked."""
+
 
 def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[..., None]]:
     """Turns `command(settings)` into a typer command with one option for each field of the dataclass.
@@ -31,12 +34,14 @@ def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING
         kind = typer.Argument if required else typer.Option
+        # A flag that is off unless given needs no --no- form.
+        names = [flag(name)] if field.default is False else []
         parameters.append(
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if required else field.default,
-                annotation=Annotated[hints[name], kind(help=texts.get(name), show_default=not required)],
+                annotation=Annotated[hints[name], kind(*names, help=texts.get(name), show_default=not required)],
             )
         )
 
@@ -60,26 +65,35 @@ def to_argv(settings: object, kind: type | None = None) -> list[str]:
     argv: list[str] = []
     for field in dataclasses.fields(kind or settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
-        flag = "--" + field.name.replace("_", "-")
         if value == field.default or value is None:
             continue
         if field.default is dataclasses.MISSING:
             argv.append(str(value))
         elif isinstance(value, bool):
-            argv.append(flag if value else flag.replace("--", "--no-", 1))
+            argv.append(flag(field.name) if value else flag(f"no-{field.name}"))
         else:
-            argv += [flag, str(value)]
+            argv += [flag(field.name), str(value)]
     return argv
+
+
+def flag(name: str) -> str:
+    """The option of a field."""
+    return "--" + name.replace("_", "-")
 
 
 def run_job(settings: type[S], main: Callable[[S], None]) -> None:
     """The `__main__` of a job: parses the command line, runs, and turns a MantaError into one line and its exit code."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=inspect.getdoc(sys.modules[main.__module__]) or "")(with_options(settings)(main))
+    run_command_line(app)
+
+
+def run_command_line(app: typer.Typer) -> None:
+    """Runs a typer app. A MantaError becomes one line on stderr and its exit code; typer makes Ctrl-C 130."""
     try:
         app()
     except MantaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{ERROR_PREFIX}{error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

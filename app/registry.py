@@ -138,14 +138,12 @@ class Registry:
         """
         name, alias, number = parse_reference(reference)
         name = name or self._only_model()
-        if number is None:
-            alias = alias or CHAMPION
-        what = f"version {number}" if number else f"alias {alias!r}"
+        what = f"version {number}" if number else f"alias {alias or CHAMPION!r}"
         return self._found(
             lambda: (
                 self._client.get_model_version(name, number)
                 if number
-                else self._client.get_model_version_by_alias(name, alias)
+                else self._client.get_model_version_by_alias(name, alias or CHAMPION)
             ),
             f"model {name!r} has no {what}" if self._has_model(name) else f"there is no model {name!r}",
         )
@@ -240,8 +238,8 @@ class Registry:
         return ModelVersion(
             name=version.name,
             version=number,
-            bundle_uri=version.source,
-            run_id=version.run_id,
+            bundle_uri=version.source or "",
+            run_id=version.run_id or "",
             aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
             created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             tags=dict(version.tags),

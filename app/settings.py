@@ -5,7 +5,11 @@ Light on purpose: the command line imports this without importing torch.
 
 from __future__ import annotations
 
+import re
+import secrets
+import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 from app.config import DEFAULT_HTTP_PORT
 from app.errors import BadInput
@@ -66,6 +70,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Which labelled images, and how they are read."""
+
+    BUILT_IN: ClassVar[tuple[str, ...]] = ("digits", "cifar10")
 
     data: str = "digits"
     """digits, cifar10, or the path of a folder or zip: train/<class>/* with val/ or test/, or only <class>/*."""
@@ -179,6 +185,12 @@ class PipelineSettings(TrainSettings):
     def __post_init__(self) -> None:
         TrainSettings.__post_init__(self)
         _require(1 <= self.port <= 65535, f"--port must be between 1 and 65535, not {self.port}")
+
+
+def default_run_name(dataset: str) -> str:
+    """Named after the data and the time, so that a listing of runs is in order."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "data"
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def _require(condition: bool, message: str) -> None:

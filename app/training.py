@@ -23,8 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app import checkpoint
 from app.augment import augment
-from app.checkpoint import EpochReport, ModelCard
 from app.batches import DeviceSplit, channel_statistics, default_epochs, global_batches, steps_per_epoch
+from app.checkpoint import EpochReport, ModelCard
 from app.config import Home
 from app.curves import draw_curves
 from app.datasets import Dataset, prepare
@@ -95,7 +95,7 @@ def fit(
     *,
     device: torch.device,
     resume: Path | None = None,
-    on_epoch: OnEpoch = lambda state: None,
+    on_epoch: OnEpoch = lambda _: None,
 ) -> TrainState:
     """Trains to `settings.epochs` and calls `on_epoch` in every process after each of them.
 
@@ -112,12 +112,14 @@ def fit(
     torch.manual_seed(settings.seed * 1_000_003 + rank() + 1)
     if resume is not None:
         state.restore(resume)
-    model = DistributedDataParallel(state.model, broadcast_buffers=False) if distributed.is_initialized() else state.model
+    model = (
+        DistributedDataParallel(state.model, broadcast_buffers=False) if distributed.is_initialized() else state.model
+    )
     flip = dataset.mirror_ok if settings.flip is None else settings.flip
     precision = autocast(settings.precision, device)
     while state.epoch < epochs:
         started = time.perf_counter()
-        lr = state.scheduler.get_last_lr()[0]
+        lr = float(state.scheduler.get_last_lr()[0])
         loss, accuracy = train_one_epoch(model, state, train, settings, flip=flip, precision=precision)
         seconds = time.perf_counter() - started
         average_buffers(state.model)
@@ -195,9 +197,7 @@ def evaluate(model: nn.Module, split: DeviceSplit, *, precision: AbstractContext
         with precision:
             logits = model(to_floats(images).contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits, labels, reduction="sum")
-        totals += torch.stack(
-            [loss.double(), (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))]
-        )
+        totals += torch.stack([loss.double(), (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))])
     return _means(totals)
 
 

@@ -108,12 +108,12 @@ def set_traffic(client: ServeClient, traffic: Traffic, *, timeout_s: float = 30.
     state = client.state()
     live = state.traffic
     if live is None or state.host is None or state.port is None:
-        raise ClusterError("nothing is served yet; deploy a version with `manta deploy`")
+        raise ClusterError("nothing is served yet; deploy a version with `manta serve`")
     if live.revision != traffic.revision:
         raise ClusterError(f"the traffic file changed to revision {live.revision} meanwhile; look again and repeat")
     for served in traffic.versions:
         if served.application not in state.declared:
-            raise ClusterError(f"version {served.version} is not deployed; deploy it with `manta deploy`")
+            raise ClusterError(f"version {served.version} is not deployed; deploy it with `manta serve`")
     changed = Traffic(model=traffic.model, versions=traffic.versions, revision=traffic.revision + 1)
     _put(client, state.declared, changed, state.host, state.port)
     client.wait_until_running([ROUTER], timeout_s=timeout_s)
@@ -167,7 +167,7 @@ def _take_address(client: ServeClient, state: ServeState, host: str, port: int) 
         return
     if state.applications:
         raise ClusterError(
-            f"the service already listens on {state.host}:{state.port}; stop it with `manta undeploy` to move it"
+            f"the service already listens on {state.host}:{state.port}; stop it with `manta down` to move it"
         )
     if state.port is not None:
         client.shutdown()

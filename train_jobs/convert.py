@@ -1,6 +1,6 @@
 """Convert a version, or the best checkpoint of a training run, into a new gated bundle and register it.
 
-    ray job submit --working-dir . -- python -m train_jobs.convert digits/1
+ray job submit --working-dir . -- python -m train_jobs.convert digits/1
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Evaluate a version's ONNX graph on held-out images: accuracy, per-class report, confusion matrix.
 
-    ray job submit --working-dir . -- python -m train_jobs.evaluate digits@champion
+ray job submit --working-dir . -- python -m train_jobs.evaluate digits@champion
 """
 
 from __future__ import annotations

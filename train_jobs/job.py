@@ -17,6 +17,7 @@ from app.config import Home
 from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
 
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Where a job runs."""

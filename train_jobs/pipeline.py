@@ -1,6 +1,6 @@
 """The whole way as one job: images -> trained version -> champion -> live endpoint, checked over HTTP.
 
-    ray job submit --working-dir . -- python -m train_jobs.pipeline --data digits
+ray job submit --working-dir . -- python -m train_jobs.pipeline --data digits
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def put_live(serve: ServeClient, version: ModelVersion, port: int) -> str:
     """Deploys the version behind the router and returns the URL that answers for it."""
     host = http_host()
     say(f"deploying {version.reference} on Ray Serve")
-    served = ServedVersion(
-        version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases, weight=1.0
-    )
+    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases, weight=1.0)
     deploy(serve, version.name, [served], host=host, port=port, on_progress=_say_status)
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     wait_until_answering(url)

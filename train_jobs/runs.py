@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.options import to_argv
-from app.settings import TrainSettings
+from app.settings import TrainSettings, default_run_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def run_to_resume(home: Home, settings: TrainSettings) -> Run:
 def new_run_name(settings: TrainSettings, dataset: str) -> str:
     """A name of letters, digits, dots, dashes: it is a folder. Raises BadInput for one the user gave that is not."""
     if settings.run is None:
-        return f"{dataset}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        return default_run_name(dataset)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", settings.run):
         raise BadInput(f"--run {settings.run!r} may hold letters, digits, dots, dashes and underscores only")
     return settings.run

@@ -1,6 +1,6 @@
 """Train a model on labelled images with Ray Train and register it as a new version.
 
-    ray job submit --working-dir . -- python -m train_jobs.train --data digits --epochs 2
+ray job submit --working-dir . -- python -m train_jobs.train --data digits --epochs 2
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
             storage_path=str(run.folder.parent),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
-            logging_config=LoggingConfig(log_level="WARNING"),
+            logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]  (typed as v1)
         ),
     )
     # How often the controller takes in reports; at its default of 2 s an epoch of 0.2 s would wait 1.8 s.

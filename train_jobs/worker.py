@@ -45,7 +45,7 @@ def train_worker(task: WorkerTask) -> None:
         fit(
             task.fit,
             load(task.dataset),
-            device=get_device(),  # type: ignore[arg-type]
+            device=get_device(),
             resume=Path(folder) / STATE_FILE if folder else None,
             on_epoch=lambda state: report_epoch(state, task.run),
         )

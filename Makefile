@@ -1,0 +1,35 @@
+# Each target sets up what it needs, and is quick when nothing changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check setup lock clean help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down, in about two minutes
+	$(BIN)/manta pipeline --data digits $(ARGS)
+
+test: check ## check and test everything, under 15 minutes on two cores
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.installed ## linter, formatter and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.installed ## the environment alone
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Manta needs Python 3.11 or newer, %s is %d.%d" % ("$(PYTHON)", *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+lock: $(VENV)/.installed ## write the versions installed now to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '@ file:' > constraints.txt
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,135 @@
+"""Verbs about the cluster itself: up, down, status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.cli.output import Output
+from app.config import Home
+from app.errors import ClusterError
+from cluster import local
+from cluster.connection import Connection, connect, missing_serve_flags
+from cluster.serve_client import ServeClient, ServeState
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (up, down, status):
+        app.command()(command)
+
+
+def up(
+    dashboard_port: Annotated[
+        int | None, typer.Option(help="Port of the Ray dashboard and job API. Unless given, 8265 or a free one.")
+    ] = None,
+    num_cpus: Annotated[
+        int | None, typer.Option(min=1, help="Logical CPUs. Unless given, this machine's cores.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Start a local Ray cluster that stays up.
+
+    Example: manta up && manta pipeline --data digits --keep
+    """
+    output, home = Output(as_json=json), Home.from_env()
+    cluster = local.start(home, dashboard_port=dashboard_port, num_cpus=num_cpus)
+    output.facts(
+        "Ray cluster",
+        [
+            ("dashboard", cluster.dashboard_url),
+            ("logical CPUs", str(cluster.num_cpus)),
+            ("home", str(home.root)),
+        ],
+    )
+    output.say(f"\nFor Ray's own commands:\n  {export_line(cluster.dashboard_url)}")
+    output.next_commands("manta pipeline --data digits --keep", "manta status", "manta down")
+    output.result({"dashboard_url": cluster.dashboard_url, "gcs_address": cluster.gcs_address, "home": str(home.root)})
+
+
+def down(json: Json = False) -> None:
+    """Stop the local cluster and all that runs on it.
+
+    The registry, all runs and all data stay.
+
+    Example: manta down
+    """
+    output, home = Output(as_json=json), Home.from_env()
+    stopped = local.stop(home)
+    output.say("stopped" if stopped else "nothing was running")
+    output.next_commands("manta up", "manta versions")
+    output.result({"stopped": stopped})
+
+
+def status(json: Json = False) -> None:
+    """Show what runs: cluster, service, versions.
+
+    Example: manta status --json
+    """
+    output = Output(as_json=json)
+    connection = connect(Home.from_env())
+    client = ServeClient(connection.dashboard_url)
+    state = client.state()
+    client.close()
+    missing = missing_serve_flags(connection)
+    output.facts("Ray cluster", cluster_facts(connection, state, missing))
+    if state.applications:
+        output.table(application_table(state))
+    output.next_commands("manta serve NAME/VERSION" if not state.applications else "manta versions", "manta down")
+    output.result(
+        {
+            "dashboard_url": connection.dashboard_url,
+            "missing_flags": list(missing),
+            "url": service_url(state),
+            "traffic": state.traffic.to_dict() if state.traffic else None,
+            "applications": {name: application.status for name, application in state.applications.items()},
+        }
+    )
+
+
+def cluster_facts(connection: Connection, state: ServeState, missing: tuple[str, ...]) -> list[tuple[str, str]]:
+    rows = [("dashboard", connection.dashboard_url), ("service", service_url(state) or "not running")]
+    if missing:
+        rows.append(("slow", f"Ray was started without {', '.join(f'{flag}=1' for flag in missing)}"))
+    return rows
+
+
+def application_table(state: ServeState) -> Table:
+    versions: dict[str, Any] = {each.application: each for each in state.traffic.versions} if state.traffic else {}
+    table = Table("application", "status", "replicas", "aliases", "weight", "failure", box=None, pad_edge=False)
+    for name, application in sorted(state.applications.items()):
+        served = versions.get(name)
+        table.add_row(
+            name,
+            application.status,
+            str(application.replicas),
+            ", ".join(served.aliases) if served else "",
+            f"{served.weight:g}" if served else "",
+            application.failure,
+        )
+    return table
+
+
+def service_url(state: ServeState) -> str | None:
+    if state.port is None or not state.applications:
+        return None
+    host = "127.0.0.1" if state.host in (None, "0.0.0.0") else state.host
+    return f"http://{host}:{state.port}"
+
+
+def running_service_url() -> str:
+    """Raises ClusterError when no service runs on the cluster."""
+    client = ServeClient(connect(Home.from_env()).dashboard_url)
+    url = service_url(client.state())
+    client.close()
+    if url is None:
+        raise ClusterError("no service runs; start one with: manta serve NAME/VERSION")
+    return url
+
+
+def export_line(dashboard_url: str) -> str:
+    """What `ray job submit` and `serve status` need in the user's shell."""
+    return f"export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={dashboard_url}"

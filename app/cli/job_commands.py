@@ -1,0 +1,250 @@
+"""Verbs that run a Ray job: pipeline, train, convert, evaluate."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from app.cli.output import Output, size_text
+from app.cli.session import Session, session
+from app.config import Home, http_host
+from app.errors import ClusterError
+from app.options import to_argv, with_options
+from app.settings import (
+    ConvertSettings,
+    DataSettings,
+    EvaluateSettings,
+    PipelineSettings,
+    TrainSettings,
+    default_run_name,
+)
+from cluster.connection import named_address
+from cluster.jobs import git_commit
+from cluster.ports import check_port_free
+from cluster.serve_client import ServeClient
+
+T = TypeVar("T", bound=TrainSettings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Fields that every job's command adds."""
+
+    json: bool = False
+    """Print one JSON object on stdout and nothing else; progress goes to stderr."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineCommand(PipelineSettings, Shown):
+    keep: bool = False
+    """Leave the service up; `manta down` ends it. Otherwise everything that was started is stopped again."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainCommand(TrainSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertCommand(ConvertSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateCommand(EvaluateSettings, Shown):
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("pipeline")(with_options(PipelineCommand)(pipeline))
+    app.command("train")(with_options(TrainCommand)(train))
+    app.command("convert")(with_options(ConvertCommand)(convert))
+    app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
+
+
+def pipeline(settings: PipelineCommand) -> None:
+    """Images to a live endpoint, checked over HTTP.
+
+    Trains, converts to ONNX, registers the version as champion, serves it, and sends it the test split.
+
+    Example: manta pipeline --data photos.zip --epochs 20 --keep
+    """
+    output = Output(as_json=settings.json)
+    settings = prepared(settings)
+    with session(output, keep=settings.keep) as running:
+        was_served = check_port(running, settings.port)
+        try:
+            with resumable(settings, running.home, output):
+                result = running.run_job("train_jobs.pipeline", to_argv(settings, PipelineSettings), output)
+        finally:
+            if not (settings.keep or was_served or running.started_here):
+                end_service(running)
+    show_pipeline(result, output, kept=settings.keep or was_served)
+    output.result(result)
+
+
+def train(settings: TrainCommand) -> None:
+    """Train on labelled images and register a version.
+
+    Ray Train, then the best checkpoint by validation accuracy as ONNX that passed its gates.
+
+    Example: manta train --data photos/ --epochs 20 --workers 2
+    """
+    output = Output(as_json=settings.json)
+    settings = prepared(settings)
+    with session(output) as running, resumable(settings, running.home, output):
+        result = running.run_job("train_jobs.train", to_argv(settings, TrainSettings), output)
+    output.facts(
+        result["version"],
+        [
+            *accuracy_rows(result),
+            *file_rows(result),
+            ("validation accuracy", f"{result['val_accuracy']:.2%}"),
+            ("training", f"{result['seconds']['train']:.1f} s, {result['epochs']} epochs"),
+            ("curves", result["curves"]),
+        ],
+    )
+    output.next_commands(
+        f"manta evaluate {result['version']}", f"manta serve {result['version']}", mlflow_command(result)
+    )
+    output.result(result)
+
+
+def convert(settings: ConvertCommand) -> None:
+    """Make a new gated bundle of a version or a run.
+
+    Example: manta convert digits/1
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(settings, data=absolute(settings.data), git_commit=git_commit())
+    with session(output) as running:
+        result = running.run_job("train_jobs.convert", to_argv(settings, ConvertSettings), output)
+    output.facts(result["version"], [*accuracy_rows(result), *file_rows(result)])
+    output.next_commands(f"manta evaluate {result['version']}", f"manta serve {result['version']}")
+    output.result(result)
+
+
+def evaluate(settings: EvaluateCommand) -> None:
+    """Measure a version class by class on held-out images.
+
+    Example: manta evaluate digits@champion --split val
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(settings, data=absolute(settings.data))
+    with session(output) as running:
+        result = running.run_job("train_jobs.evaluate", to_argv(settings, EvaluateSettings), output)
+    output.next_commands(f"manta serve {result['version']}", "manta versions")
+    output.result(result)
+
+
+def prepared(settings: T) -> T:
+    """With everything a job cannot know by itself: absolute data path, run name, git commit.
+
+    Raises BadDataset right away for data that is unusable, where this machine is the one that will read it.
+    """
+    if settings.resume:
+        return dataclasses.replace(settings, git_commit=git_commit())
+    data = absolute(settings.data) or settings.data
+    run = settings.run
+    if named_address() is None:
+        from app.datasets import check_source
+
+        run = run or default_run_name(check_source(data).name)
+    return dataclasses.replace(settings, data=data, run=run, git_commit=git_commit())
+
+
+def absolute(data: str | None) -> str | None:
+    """A job's working directory is not the user's, so paths travel as absolute ones."""
+    if data is None or data in DataSettings.BUILT_IN:
+        return data
+    return str(Path(data).expanduser().absolute())
+
+
+def check_port(running: Session, port: int) -> bool:
+    """Whether a service already runs on this cluster. Raises PortInUse, or ClusterError when it has another port."""
+    client = ServeClient(running.connection.dashboard_url)
+    state = client.state()
+    client.close()
+    if state.port is None:
+        if running.connection.local is not None:
+            check_port_free(http_host(), port)
+        return False
+    if state.port != port:
+        raise ClusterError(f"this cluster already serves on port {state.port}; pass --port {state.port}")
+    return bool(state.applications)
+
+
+def end_service(running: Session) -> None:
+    client = ServeClient(running.connection.dashboard_url)
+    client.shutdown()
+    client.close()
+
+
+@contextlib.contextmanager
+def resumable(settings: TrainSettings, home: Home, output: Output) -> Iterator[None]:
+    """On Ctrl-C says how to go on, when there is something to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        name = settings.resume or settings.run
+        if name and (home.runs / name / "history.json").is_file():
+            output.say(f"\ninterrupted; the finished epochs are kept. Go on with: manta train --resume {name}")
+        else:
+            output.say("\ninterrupted before the first epoch was finished; nothing is kept")
+        raise
+
+
+def show_pipeline(result: dict[str, Any], output: Output, *, kept: bool) -> None:
+    latency, seconds = result["latency_ms"], result["seconds"]
+    output.facts(
+        f"{result['version']} ({', '.join(result['aliases'])})",
+        [
+            *accuracy_rows(result),
+            *file_rows(result),
+            ("HTTP latency, one client", f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"),
+            ("HTTP throughput, 16 clients", f"{result['images_per_second']:,.0f} images/s"),
+            (
+                "seconds",
+                f"train {seconds['train']:.1f}, convert {seconds['convert']:.1f}, "
+                f"serve {seconds['serve']:.1f}, total {seconds['total']:.1f}",
+            ),
+            ("artifacts", result["artifacts"]),
+            ("curves", result["curves"]),
+            ("MLflow runs", result["tracking_uri"]),
+            ("service", f"{result['url']} ({'up' if kept else 'stopped again; --keep leaves it up'})"),
+        ],
+    )
+    if kept:
+        commands = [
+            f"curl -s {result['url']}/predict -H 'Content-Type: image/png' --data-binary @IMAGE.png",
+            f"open {result['url']}/docs",
+            "manta status",
+            "manta down",
+        ]
+    else:
+        commands = [f"manta serve {result['version']}", f"manta evaluate {result['version']}", "manta versions"]
+    output.next_commands(*commands, mlflow_command(result))
+
+
+def accuracy_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    names = {"pytorch": "PyTorch model", "onnx": "ONNX file", "http": "over HTTP"}
+    return [(f"test accuracy, {names[key]}", f"{value:.2%}") for key, value in result["test_accuracy"].items()]
+
+
+def file_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    fp32 = result["variants"][0]
+    latency = ", ".join(f"{value:.2f} ms at batch {size}" for size, value in fp32["latency_ms"].items())
+    return [
+        ("ONNX file size", size_text(fp32["bytes"])),
+        ("largest difference from PyTorch", f"{fp32['max_error']:.1e}"),
+        ("ONNX Runtime, one thread", latency),
+    ]
+
+
+def mlflow_command(result: dict[str, Any]) -> str:
+    return f"mlflow ui --backend-store-uri {result['tracking_uri']}"
