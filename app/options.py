@@ -82,7 +82,7 @@ def flag(name: str) -> str:
 
 
 def run_job(settings: type[S], main: Callable[[S], None]) -> None:
-    """The `__main__` of a job: parses the command line, runs, and turns a MantaError into one line and its exit code."""
+    """The `__main__` of a job: parses the command line and runs; see `run_command_line` for errors."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=inspect.getdoc(sys.modules[main.__module__]) or "")(with_options(settings)(main))
     run_command_line(app)
@@ -97,7 +97,6 @@ def run_command_line(app: typer.Typer) -> None:
         sys.exit(error.exit_code)
 
 
-@functools.cache
 def field_docs(settings: type) -> dict[str, str]:
     """The string under each field, base classes included."""
     texts: dict[str, str] = {}

@@ -72,6 +72,11 @@ class Batcher(Generic[Item, Result]):
         return self._queued
 
     @property
+    def in_flight(self) -> int:
+        """Items that were sent and not answered yet."""
+        return self._in_flight
+
+    @property
     def batches_in_flight(self) -> int:
         return len(self._batches)
 

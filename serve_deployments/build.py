@@ -18,9 +18,6 @@ from serve_deployments.classifier import Classifier
 from serve_deployments.router import Router
 from serve_deployments.schemas import ClassifierArgs, RouterArgs
 
-# The access log costs a formatted line per request and per call; requests are counted as metrics instead.
-_QUIET = {"enable_access_log": False}
-
 
 def router(args: RouterArgs) -> serve.Application:
     """The ingress. Its `user_config` is the traffic file."""
@@ -30,7 +27,6 @@ def router(args: RouterArgs) -> serve.Application:
         # Serve answers in plain text when this is reached; our own bound of the queue comes first, in JSON.
         max_ongoing_requests=max(2048, 2 * args.max_queued_images),
         max_surge_percent=100,
-        logging_config=_QUIET,
         **_scale(args),
     )
     return deployment(Router).bind(args)
@@ -44,7 +40,6 @@ def classifier(args: ClassifierArgs) -> serve.Application:
         # Far above what routers send (their places), because at this limit a whole batch would be refused.
         max_ongoing_requests=max(128, 2 * args.max_batch),
         max_surge_percent=100,
-        logging_config=_QUIET,
         **_scale(args),
     )
     return deployment(Classifier).bind(args)

@@ -85,4 +85,6 @@ class ServedVersion:
             "accuracy": variant.accuracy if variant else None,
             "running_replicas": self.running_replicas(),
             "warm": self.warm,
+            "images_waiting": self.batcher.queued,
+            "images_in_flight": self.batcher.in_flight,
         }

@@ -162,12 +162,12 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
         scaling_config=ScalingConfig(
             num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": CPU.train_worker, "GPU": int(gpu)}
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # ray.train types it as its old version
             name=run.name,
             storage_path=str(run.folder.parent),
             failure_config=FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
-            logging_config=LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]  (typed as v1)
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     # How often the controller takes in reports; at its default of 2 s an epoch of 0.2 s would wait 1.8 s.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -16,6 +17,10 @@ from app.settings import FitSettings
 
 if TYPE_CHECKING:
     from app.training import TrainState
+
+
+TRAINING_NICENESS = 10
+"""Below the service's priority: a retraining on the same machine takes what the service leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ def train_worker(task: WorkerTask) -> None:
     if not task.dataset.is_dir():
         raise NotFound(f"this node does not see {task.dataset}: MANTA_HOME has to be shared storage")
     torch.set_num_threads(task.threads)
+    os.nice(TRAINING_NICENESS)
     start = ray.train.get_checkpoint()
     with start.as_directory() if start else nullcontext() as folder:
         fit(

@@ -45,7 +45,7 @@ def up(
             ("home", str(home.root)),
         ],
     )
-    output.say(f"\nFor Ray's own commands:\n  {export_line(cluster.dashboard_url)}")
+    ray_hint(connect(home), output)
     output.next_commands("manta pipeline --data digits --keep", "manta status", "manta down")
     output.result({"dashboard_url": cluster.dashboard_url, "gcs_address": cluster.gcs_address, "home": str(home.root)})
 
@@ -130,6 +130,7 @@ def running_service_url() -> str:
     return url
 
 
-def export_line(dashboard_url: str) -> str:
-    """What `ray job submit` and `serve status` need in the user's shell."""
-    return f"export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={dashboard_url}"
+def ray_hint(connection: Connection, output: Output) -> None:
+    """Ray's own commands (`ray job submit`, `serve status`) need one line in the user's shell."""
+    if connection.local is not None:
+        output.say(f"\nfor Ray's own commands, once in this shell:\n  {connection.local.exports}")

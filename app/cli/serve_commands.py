@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from app.cli.cluster_commands import Json, export_line
+from app.cli.cluster_commands import Json, ray_hint
 from app.cli.output import Output
 from app.cli.session import session
 from app.config import DEFAULT_HTTP_PORT, Home, http_host
@@ -42,7 +42,8 @@ def serve(
 ) -> None:
     """Put a version live behind the router.
 
-    On the running cluster, or on one that is started and stays up. A service that runs already changes to this version without losing a request.
+    On the running cluster, or on one that is started and stays up. A service that runs already changes
+    to this version without losing a request.
 
     Example: manta serve digits/2 --port 8000
     """
@@ -65,7 +66,7 @@ def serve(
         wait_until_answering(url)
         client.close()
         dashboard = running.connection.dashboard_url
-    output.facts(f"{found.reference} is live", [("service", url), ("dashboard", dashboard)])
-    output.say(f"\nFor Ray's own commands:\n  {export_line(dashboard)}")
+        output.facts(f"{found.reference} is live", [("service", url), ("dashboard", dashboard)])
+        ray_hint(running.connection, output)
     output.next_commands(f"manta predict IMAGE --url {url}", f"curl -s {url}/model/info", "manta status", "manta down")
     output.result({"version": found.reference, "url": url, "dashboard_url": dashboard})

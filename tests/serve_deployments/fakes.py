@@ -62,6 +62,7 @@ class ColourPredictor:
         if self.failure is not None:
             raise self.failure
         version = {"version": "7", "aliases": ["champion"], "weight": 1.0, "application": "classifier-7"}
+        load = {"running_replicas": 1, "warm": True, "images_waiting": 0, "images_in_flight": 0}
         return {
             "model": "colours",
             "model_version": "7",
@@ -72,7 +73,7 @@ class ColourPredictor:
             "num_classes": 3,
             "class_names": list(COLOURS),
             "revision": 3,
-            "versions": [{**version, "variant": "fp32", "accuracy": 1.0, "running_replicas": 1, "warm": True}],
+            "versions": [{**version, "variant": "fp32", "accuracy": 1.0, **load}],
         }
 
 
