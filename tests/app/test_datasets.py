@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -108,6 +109,15 @@ def test_a_changed_file_is_decoded_again(flat: Path, cache: Path) -> None:
     first = prepare(str(flat), cache=cache)
     (flat / "cat" / "00.png").write_bytes(png(424242))
     assert prepare(str(flat), cache=cache).digest != first.digest
+
+
+def test_a_zip_changed_within_its_sizes_is_decoded_again(tmp_path: Path, cache: Path) -> None:
+    files = {
+        f"{label}/{n}.bmp": cv2.imencode(".bmp", np.full((8, 8, 3), n))[1].tobytes() for label in "ab" for n in range(5)
+    }
+    first = prepare(str(write_zip(tmp_path / "data.zip", files, method=0)), cache=cache)
+    files["a/0.bmp"] = cv2.imencode(".bmp", np.full((8, 8, 3), 99))[1].tobytes()
+    assert prepare(str(write_zip(tmp_path / "data.zip", files, method=0)), cache=cache).digest != first.digest
 
 
 def test_image_size_is_obeyed(flat: Path, cache: Path) -> None:
