@@ -54,8 +54,8 @@ def ray_decoder(*, concurrency: int | None = None) -> Decoder:
 
 def _real_cores() -> int:
     """Cores of the cluster. Logical CPUs are only tickets and may be more; nodes are taken as alike."""
-    nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
-    declared = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    declared = int(ray.cluster_resources().get("CPU", 1))
     return max(1, min(declared, nodes * (os.cpu_count() or 1)))
 
 
