@@ -30,6 +30,7 @@ from app.dataset_decoding import (
     blocks_of,
     choose_input_size,
     decode_with_threads,
+    enlarged,
 )
 from app.dataset_layout import SPLITS, Layout, SplitName, read_layout
 from app.dataset_source import list_source
@@ -152,7 +153,7 @@ def _builtin_arrays(source: str, seed: int, cache: Path) -> dict[SplitName, Arra
 
 def _open_arrays(arrays: Callable[[], dict[SplitName, ArraySplit]], image_size: int | None) -> _Opened:
     splits = arrays()
-    height, width = (image_size, image_size) if image_size else splits["train"].images.shape[1:3]
+    height, width = (image_size, image_size) if image_size else enlarged(*splits["train"].images.shape[1:3])
     return _Opened((height, width), {name: _array_blocks(split, height, width) for name, split in splits.items()})
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from app.imaging import encode_png
 
 
-def png(seed: int, size: tuple[int, int] = (8, 8)) -> bytes:
+def png(seed: int, size: tuple[int, int] = (16, 16)) -> bytes:
     return encode_png(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
 
 
-def class_files(prefix: str, classes: Mapping[str, int], *, size: tuple[int, int] = (8, 8)) -> dict[str, bytes]:
+def class_files(prefix: str, classes: Mapping[str, int], *, size: tuple[int, int] = (16, 16)) -> dict[str, bytes]:
     """`<prefix><class>/<nn>.png` with that many images for each class; no two images are equal."""
     first = sum(map(ord, prefix))
     return {

@@ -21,7 +21,7 @@ def test_digits(cache: Path) -> None:
     assert summary.labels == dataset.labels == tuple("0123456789")
     assert {name: len(getattr(dataset, name).labels) for name in summary.counts} == summary.counts
     assert summary.total == 1797
-    assert dataset.input_size == (8, 8)
+    assert dataset.input_size == (16, 16)
     assert not dataset.mirror_ok
     assert dataset.train.images.max() == 255
     assert (dataset.train.images[..., 0] == dataset.train.images[..., 2]).all()

@@ -23,7 +23,11 @@ def items_of(folder: Path, images: list[bytes]) -> list[Item]:
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
-        ([(8, 8)] * 3, (8, 8)),
+        ([(8, 8)] * 3, (16, 16)),
+        ([(1, 1)] * 3, (16, 16)),
+        ([(9, 24)] * 3, (18, 48)),
+        ([(16, 20)] * 3, (16, 20)),
+        ([(1, 30)] * 3, (32, 32)),
         ([(28, 60)] * 3, (28, 60)),
         ([(224, 200)] * 3, (224, 200)),
         ([(225, 225)] * 3, (224, 224)),
@@ -38,7 +42,7 @@ def test_input_size(tmp_path: Path, sizes: list[tuple[int, int]], expected: tupl
 
 
 def test_bad_files_do_not_choose_the_size(tmp_path: Path) -> None:
-    assert choose_input_size(items_of(tmp_path, [b"no", png(1), b"", png(2)])) == (8, 8)
+    assert choose_input_size(items_of(tmp_path, [b"no", png(1), b"", png(2)])) == (16, 16)
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:
@@ -51,11 +55,11 @@ def test_only_a_sample_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     items = items_of(tmp_path, [png(1)] * 10)
     for unseen in items[1:3]:
         Path(unseen.file.path).write_bytes(png(1, (99, 99)))
-    assert choose_input_size(items) == (8, 8)
+    assert choose_input_size(items) == (16, 16)
 
 
 def test_a_block_names_its_bad_files_and_keeps_the_rest(tmp_path: Path) -> None:
-    block = decode_block(items_of(tmp_path, [png(0), b"no", png(2), png(3)[:-9]]), 8, 8)
+    block = decode_block(items_of(tmp_path, [png(0), b"no", png(2), png(3)[:-9]]), 16, 16)
     assert block.labels.tolist() == [0, 2]
     assert (block.images == np.stack([decode(png(0)), decode(png(2))])).all()
     assert [bad.path for bad in block.bad] == ["001.png", "003.png"]
@@ -64,14 +68,14 @@ def test_a_block_names_its_bad_files_and_keeps_the_rest(tmp_path: Path) -> None:
 def test_a_vanished_file_is_a_bad_file(tmp_path: Path) -> None:
     items = items_of(tmp_path, [png(0), png(1)])
     Path(items[0].file.path).unlink()
-    (bad,) = decode_block(items, 8, 8).bad
+    (bad,) = decode_block(items, 16, 16).bad
     assert bad.reason == "cannot be read: No such file or directory"
 
 
 def test_threads_keep_the_order(tmp_path: Path) -> None:
     items = items_of(tmp_path, [png(number) for number in range(60)])
     blocks = [items[start : start + 3] for start in range(0, 60, 3)]
-    labels = [block.labels for block in decode_with_threads(blocks, 8, 8)]
+    labels = [block.labels for block in decode_with_threads(blocks, 16, 16)]
     assert np.concatenate(labels).tolist() == list(range(60))
 
 

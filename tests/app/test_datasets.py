@@ -31,7 +31,7 @@ def refused_to_decode(*_: object) -> Iterator[DecodedBlock]:
 def test_a_flat_folder_is_split_by_class(flat: Path, cache: Path) -> None:
     dataset = prepare(str(flat), cache=cache)
     assert dataset.labels == ("cat", "dog")
-    assert dataset.input_size == (8, 8)
+    assert dataset.input_size == (16, 16)
     assert dataset.mirror_ok
     assert [np.bincount(split.labels).tolist() for split in (dataset.train, dataset.val, dataset.test)] == [
         [14, 7],
@@ -97,7 +97,7 @@ def test_the_second_time_nothing_is_decoded(flat: Path, cache: Path) -> None:
     assert (second.folder, second.digest) == (first.folder, first.digest)
 
 
-@pytest.mark.parametrize("setting", [{"image_size": 16}, {"seed": 1}])
+@pytest.mark.parametrize("setting", [{"image_size": 24}, {"seed": 1}])
 def test_other_settings_are_another_entry(flat: Path, cache: Path, setting: dict[str, int]) -> None:
     first = prepare(str(flat), cache=cache)
     second = prepare(str(flat), cache=cache, **setting)  # type: ignore[arg-type]
@@ -113,10 +113,10 @@ def test_a_changed_file_is_decoded_again(flat: Path, cache: Path) -> None:
 
 def test_a_zip_changed_within_its_sizes_is_decoded_again(tmp_path: Path, cache: Path) -> None:
     files = {
-        f"{label}/{n}.bmp": cv2.imencode(".bmp", np.full((8, 8, 3), n))[1].tobytes() for label in "ab" for n in range(5)
+        f"{label}/{n}.bmp": cv2.imencode(".bmp", np.full((16, 16, 3), n))[1].tobytes() for label in "ab" for n in range(5)
     }
     first = prepare(str(write_zip(tmp_path / "data.zip", files, method=0)), cache=cache)
-    files["a/0.bmp"] = cv2.imencode(".bmp", np.full((8, 8, 3), 99))[1].tobytes()
+    files["a/0.bmp"] = cv2.imencode(".bmp", np.full((16, 16, 3), 99))[1].tobytes()
     assert prepare(str(write_zip(tmp_path / "data.zip", files, method=0)), cache=cache).digest != first.digest
 
 
@@ -225,4 +225,4 @@ def test_the_card_is_plain_json(flat: Path, cache: Path) -> None:
     card = json.loads((prepare(str(flat), cache=cache).folder / "dataset.json").read_text())
     assert card["name"] == "pets"
     assert card["labels"] == ["cat", "dog"]
-    assert card["input_size"] == [8, 8]
+    assert card["input_size"] == [16, 16]

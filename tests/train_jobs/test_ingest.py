@@ -48,7 +48,7 @@ def test_a_hostile_zip_stops_the_job_with_its_own_message(ray_driver: LocalClust
     path = write_zip(tmp_path / "data.zip", FILES)
     patch(path, "train/a/00.png", 24, struct.pack("<I", 10))
     with pytest.raises(BadDataset, match="unpacks to more"):
-        prepare(str(path), cache=tmp_path / "cache", image_size=8, decoder=ray_decoder())
+        prepare(str(path), cache=tmp_path / "cache", image_size=16, decoder=ray_decoder())
     assert entries(tmp_path / "cache") == []
 
 
@@ -65,7 +65,7 @@ def test_it_is_quiet_and_leaves_rays_settings_alone(
     layout = read_layout(list_source(write_tree(tmp_path / "data", FILES)))
     before = DataContext.get_current()
     progress_bars, ordered = before.enable_progress_bars, before.execution_options.preserve_order
-    blocks = list(ray_decoder()(blocks_of(layout.splits["train"], 8, 8), 8, 8))
+    blocks = list(ray_decoder()(blocks_of(layout.splits["train"], 16, 16), 16, 16))
     sys.stdout.flush()
     assert sum(len(block.labels) for block in blocks) == len(layout.splits["train"])
     assert capfd.readouterr() == ("", "")

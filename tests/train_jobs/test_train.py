@@ -1,0 +1,161 @@
+"""Training through Ray's job API: a version in the registry, lost workers, interruption and resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.config import Home
+from app.registry import Registry
+from cluster.dashboard import Dashboard
+from cluster.environment import MARK
+from cluster.jobs import JobOutcome, run_job
+from cluster.local import LocalCluster
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def train(cluster: LocalCluster, home: Home, *argv: str, lines: list[str] | None = None) -> JobOutcome:
+    on_line = (lambda _: None) if lines is None else lines.append
+    return run_job(cluster.dashboard_url, "train_jobs.train", argv, home=home, on_line=on_line)
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.05)
+
+
+def epochs_done(home: Home, run: str) -> int:
+    file = home.runs / run / "history.json"
+    return len(json.loads(file.read_text())) if file.is_file() else 0
+
+
+def training_workers(cluster: LocalCluster) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()) and process.environ().get(MARK) == cluster.mark:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalCluster, cluster_home: Home) -> None:
+    """`ray job submit --working-dir . -- python -m train_jobs.train ...`, by Ray's own client."""
+    from ray.job_submission import JobSubmissionClient
+
+    before = {version.reference for version in Registry(cluster_home).versions()}
+    client = JobSubmissionClient(cluster.dashboard_url)
+    job = client.submit_job(
+        entrypoint="python -m train_jobs.train --data digits --epochs 1 --workers 1 --name submitted",
+        runtime_env={"working_dir": str(ROOT)},
+    )
+    wait_for(lambda: client.get_job_status(job).is_terminal(), seconds=150)
+    logs = client.get_job_logs(job)
+    assert client.get_job_status(job) == "SUCCEEDED", logs
+    added = {version.reference for version in Registry(cluster_home).versions()} - before
+    assert added == {"submitted/1"}
+    assert "manta-result: " in logs
+
+
+def test_the_package_of_a_job_holds_no_data_history_or_environment(cluster: LocalCluster) -> None:
+    from ray._private.runtime_env.packaging import get_uri_for_directory  # what names the upload
+
+    excluded = (ROOT / ".rayignore").read_text()
+    for name in (".git/", ".venv/", "data/", "*.zip"):
+        assert name in excluded
+    assert get_uri_for_directory(str(ROOT), include_gitignore=True)
+
+
+def test_a_killed_worker_costs_no_epoch_and_no_second_run(cluster: LocalCluster, cluster_home: Home) -> None:
+    name = "killed-worker"
+    outcomes: list[JobOutcome] = []
+    argv = ("--data", "digits", "--epochs", "40", "--run", name, "--name", "killed")
+    job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
+    job.start()
+    wait_for(lambda: epochs_done(cluster_home, name) >= 3)
+    victims = training_workers(cluster)
+    assert len(victims) == 2
+    victims[0].kill()
+    job.join(150)
+    assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
+    history = json.loads((cluster_home.runs / name / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 41))
+    assert _tracking_runs(cluster_home, name) == ["FINISHED"]
+
+
+def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_home: Home) -> None:
+    name = "interrupted"
+    dashboard = Dashboard(cluster.dashboard_url)
+    outcomes: list[JobOutcome] = []
+    argv = ("--data", "digits", "--epochs", "30", "--run", name, "--workers", "1", "--name", name)
+    job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
+    job.start()
+    wait_for(lambda: epochs_done(cluster_home, name) >= 3)
+    running = [each for each in dashboard.get("/api/jobs/") if each["status"] == "RUNNING"]
+    for each in running:
+        dashboard.post(f"/api/jobs/{each['submission_id']}/stop")
+    job.join(60)
+    assert outcomes[0].status == "STOPPED"
+    wait_for(lambda: not training_workers(cluster), seconds=30)
+    before = json.loads((cluster_home.runs / name / "history.json").read_text())
+
+    lines: list[str] = []
+    resumed = train(cluster, cluster_home, "--resume", name, lines=lines)
+    assert resumed.status == "SUCCEEDED", "\n".join(lines)
+    history = json.loads((cluster_home.runs / name / "history.json").read_text())
+    assert history[: len(before)] == before, "finished epochs are not repeated"
+    assert len(history) == 30
+    assert any(line.startswith(f"going on with run {name}") for line in lines)
+    assert _tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over an interruption"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (("--data", "/nowhere/at/all"), 2, "does not exist"),
+        (("--resume", "no-such-run"), 3, "no training run"),
+        (("--model", "no_such_net"), 2, "unknown model"),
+        (("--epochs", "0"), 2, "--epochs"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_exit_code(
+    cluster: LocalCluster, cluster_home: Home, argv: tuple[str, ...], code: int, says: str
+) -> None:
+    versions = len(Registry(cluster_home).versions())
+    lines: list[str] = []
+    outcome = train(cluster, cluster_home, *argv, lines=lines)
+    assert (outcome.status, outcome.exit_code) == ("FAILED", code)
+    assert outcome.last_line.startswith("error: ")
+    assert says in outcome.last_line
+    assert not any("Traceback" in line for line in lines)
+    assert len(Registry(cluster_home).versions()) == versions
+
+
+def test_a_home_that_cannot_be_written_is_said(cluster: LocalCluster, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    outcome = train(cluster, Home(blocked / "home"), "--data", "digits")
+    assert outcome.status == "FAILED"
+    assert "MANTA_HOME" in outcome.last_line
+    assert os.fspath(blocked) in outcome.last_line
+
+
+def _tracking_runs(home: Home, name: str) -> list[str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home.mlflow_database}")
+    experiment = client.get_experiment_by_name("manta")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return [run.info.status for run in runs]
