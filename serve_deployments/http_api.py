@@ -24,7 +24,7 @@ from starlette.responses import Response
 import app
 from app.errors import BadImage, BadInput, ClusterError, NotFound
 from serve_deployments.problem import NotAllowed, problem, status_and_detail
-from serve_deployments.request_body import PredictRequest, read_batch, read_predict
+from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_predict
 from serve_deployments.traffic import Caller
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
@@ -70,9 +70,9 @@ Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class HttpApi:
-    def __init__(self, predictor: Predictor, *, max_body_bytes: int, max_images: int) -> None:
+    def __init__(self, predictor: Predictor, bodies: Bodies, *, max_images: int) -> None:
         self._predictor = predictor
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
         self._max_images = max_images
         self._routes: dict[str, dict[str, Handler]] = {
             "/predict": {"POST": self._predict},
@@ -93,6 +93,8 @@ class HttpApi:
             response = await self._handler(request)(request, request_id)
         except Exception as error:
             response = problem(error, request_id)
+        finally:
+            self._bodies.release(request)
         if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
@@ -110,7 +112,7 @@ class HttpApi:
 
     async def _predict(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()
-        asked = await read_predict(request, self._max_body_bytes)
+        asked = await read_predict(request, self._bodies)
         (row,), answer = await self._classify(asked, request_id)
         if not isinstance(row, Classified):
             raise row
@@ -126,7 +128,7 @@ class HttpApi:
 
     async def _predict_batch(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()
-        asked = await read_batch(request, self._max_body_bytes, self._max_images)
+        asked = await read_batch(request, self._bodies, self._max_images)
         rows, answer = await self._classify(asked, request_id)
         entries = [_batch_entry(index, row, answer.labels, asked.top_k) for index, row in enumerate(rows)]
         total = _milliseconds_since(started)

@@ -20,13 +20,14 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.errors import BadInput, BodyTooLarge
+from app.errors import BadInput, BodyTooLarge, Overloaded
 from serve_deployments.problem import UnsupportedMedia
 
 DEFAULT_TOP_K = 5
 PIECE = 1 << 20
 """Bytes of a body worked on at a time (base64: 1.2 ms), before other requests get their turn."""
 
+_HELD = "manta.body_bytes"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -40,18 +41,52 @@ class PredictRequest:
     user_id: str | None = None
 
 
-async def read_predict(request: Request, max_bytes: int) -> PredictRequest:
+class Bodies:
+    """Reads bodies, and bounds how much of the memory they take together."""
+
+    def __init__(self, *, max_bytes: int, max_bytes_in_all: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_bytes_in_all = max_bytes_in_all
+        self._held = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The whole body, counted until `release`.
+
+        Raises BodyTooLarge, from Content-Length before anything is read or else while reading, and
+        Overloaded when other requests hold too much already.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:18]) > self._max_bytes:
+            raise BodyTooLarge(f"the body has {length[:18]} bytes, the limit is {self._max_bytes:,}")
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            self._held += len(chunk)
+            request.scope[_HELD] = size
+            if size > self._max_bytes:
+                raise BodyTooLarge(f"the body is larger than the limit of {self._max_bytes:,} bytes")
+            if self._held > self._max_bytes_in_all:
+                raise Overloaded("too many large requests at the same time, try again later")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def release(self, request: Request) -> None:
+        """The request is answered."""
+        self._held -= request.scope.pop(_HELD, 0)
+
+
+async def read_predict(request: Request, bodies: Bodies) -> PredictRequest:
     """POST /predict in any of its forms. Raises BadInput, BodyTooLarge or UnsupportedMedia."""
     kind = media_type(request)
     if kind == "application/json":
-        values = _object(await read_body(request, max_bytes))
+        values = _object(await bodies.read(request))
         if "image" not in values:
             raise BadInput("the field `image` is missing")
         return PredictRequest([await decode_base64(values["image"])], _top_k(values), _user_id(values))
     if kind == "multipart/form-data":
-        return await _read_multipart(request, max_bytes)
+        return await _read_multipart(request, bodies)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        image = await read_body(request, max_bytes)
+        image = await bodies.read(request)
         if not image:
             raise BadInput("the body is empty")
         return PredictRequest([image], _top_k_text(request.query_params.get("top_k")))
@@ -61,12 +96,12 @@ async def read_predict(request: Request, max_bytes: int) -> PredictRequest:
     )
 
 
-async def read_batch(request: Request, max_bytes: int, max_images: int) -> PredictRequest:
+async def read_batch(request: Request, bodies: Bodies, max_images: int) -> PredictRequest:
     """POST /predict/batch. An image that cannot be read takes its place in the list as a BadInput."""
     kind = media_type(request)
     if kind != "application/json":
         raise UnsupportedMedia(f"content type {kind or '(none)'} is not supported: send application/json")
-    values = _object(await read_body(request, max_bytes))
+    values = _object(await bodies.read(request))
     items = values.get("images")
     if not isinstance(items, list):
         raise BadInput('the field `images` must be a list of objects like {"image": "<base64>"}')
@@ -83,20 +118,6 @@ def media_type(request: Request) -> str:
         raise UnsupportedMedia(f"content encoding {encoding} is not supported: send the body as it is")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return "application/json" if kind.endswith("+json") else kind
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises BodyTooLarge from Content-Length before reading, or while reading."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:18]) > max_bytes:
-        raise BodyTooLarge(f"the body has {length} bytes, the limit is {max_bytes:,}")
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise BodyTooLarge(f"the body is larger than the limit of {max_bytes:,} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def decode_base64(value: object) -> bytes:
@@ -144,13 +165,13 @@ async def _batch_item(item: object) -> bytes | BadInput:
         return error
 
 
-async def _read_multipart(request: Request, max_bytes: int) -> PredictRequest:
+async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
     async def stream() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), PIECE):
             yield body[start : start + PIECE]
             await asyncio.sleep(0)
 
-    body = await read_body(request, max_bytes)
+    body = await bodies.read(request)
     if not body:
         raise BadInput("the body is empty")
     try:

@@ -17,6 +17,7 @@ from app.errors import BadImage, ClusterError
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.fleet import Fleet
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
+from serve_deployments.request_body import Bodies
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.traffic import Caller, choose
 
@@ -75,7 +76,8 @@ class Service:
 class Router:
     def __init__(self, args: RouterArgs) -> None:
         self._service = Service(args)
-        self._api = HttpApi(self._service, max_body_bytes=args.max_body_bytes, max_images=args.max_images)
+        bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
+        self._api = HttpApi(self._service, bodies, max_images=args.max_images)
         openapi_json()  # parsed here, not while the first request waits
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -34,7 +34,11 @@ class ClassifierArgs(Strict):
     max_batch: int = Field(default=64, ge=1)
     """Images in one run of the graph; at least the router's `max_batch`."""
     batch_wait_s: float = Field(default=0.0, ge=0, le=1)
-    """How long a call waits to be merged with calls of other routers. 0 does not merge."""
+    """How long a call waits to be merged with calls of other routers. 0 does not merge.
+
+    Measured with a 50 us model and two routers: at 0.5, 1 and 2 ms a lone client's median grew from 2 to
+    4, 5 and 7 ms, and a request cost more CPU, not less. It pays only for models slower than the timer.
+    """
     num_replicas: int | None = Field(default=None, ge=1)
     autoscaling: dict[str, Any] | None = None
     """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
@@ -46,7 +50,10 @@ class RouterArgs(Strict):
     max_batch: int = Field(default=32, ge=1)
     """Images in one call to a classifier."""
     places_per_replica: int = Field(default=1, ge=1)
-    """Calls in flight to each running classifier replica."""
+    """Calls in flight to each running classifier replica.
+
+    1 makes larger batches: 0.55 ms of CPU a request against 0.66 with 2, at 32 clients and a 50 us model.
+    """
     max_queued_images: int = Field(default=1024, ge=1)
     """Images that may wait for one version before requests are refused with 503."""
     call_timeout_s: float = Field(default=10.0, gt=0)
@@ -55,10 +62,15 @@ class RouterArgs(Strict):
     """Repetitions of a call whose replica died."""
     max_body_bytes: int = Field(default=32 * MIB, ge=1)
     """Largest request body; larger ones get 413."""
+    max_body_bytes_in_all: int = Field(default=256 * MIB, ge=1)
+    """Bodies in memory at the same time; beyond that requests get 503."""
     max_images: int = Field(default=256, ge=1)
     """Images in one /predict/batch request."""
     inline_pixels: int = Field(default=100_000, ge=0)
-    """Requests with more pixels than this (all images together) are decoded in a thread."""
+    """Requests with more pixels than this (all images together) are decoded in a thread.
+
+    100,000 take 0.7 ms as JPEG and 2 ms as PNG or WebP; handing over to a thread takes 0.04 ms.
+    """
     decode_threads: int = Field(default=2, ge=1)
     """Threads that decode what is too large for the event loop."""
     num_replicas: int | None = Field(default=None, ge=1)
@@ -69,6 +81,8 @@ class RouterArgs(Strict):
     def _a_full_request_fits(self) -> RouterArgs:
         if self.max_images > self.max_queued_images:
             raise ValueError("max_images is above max_queued_images: such a request could never be taken")
+        if self.max_body_bytes > self.max_body_bytes_in_all:
+            raise ValueError("max_body_bytes is above max_body_bytes_in_all: such a body could never be taken")
         return self
 
 

@@ -17,11 +17,13 @@ from app.errors import BadImage
 from app.imaging import RESIZE_RULE, encode_png
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
+from serve_deployments.request_body import Bodies
 from serve_deployments.traffic import Caller
 from tests.bundles import COLOURS
 
 SIZE = 8
 MAX_BODY_BYTES = 64 * 1024
+MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
 MAX_IMAGES = 5
 
 
@@ -94,6 +96,7 @@ def asgi(api: HttpApi) -> ASGIApp:
 
 @asynccontextmanager
 async def http_client(predictor: ColourPredictor) -> AsyncIterator[httpx.AsyncClient]:
-    api = HttpApi(predictor, max_body_bytes=MAX_BODY_BYTES, max_images=MAX_IMAGES)
+    bodies = Bodies(max_bytes=MAX_BODY_BYTES, max_bytes_in_all=MAX_BODIES_BYTES)
+    api = HttpApi(predictor, bodies, max_images=MAX_IMAGES)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
         yield client

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import httpx
@@ -13,7 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import ClusterError, MantaError, Overloaded
-from tests.serve_deployments.fakes import MAX_BODY_BYTES, MAX_IMAGES, ColourPredictor, colour_png, http_client
+from tests.serve_deployments.fakes import (
+    MAX_BODIES_BYTES,
+    MAX_BODY_BYTES,
+    MAX_IMAGES,
+    ColourPredictor,
+    colour_png,
+    http_client,
+)
 
 RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
 
@@ -254,6 +262,27 @@ async def test_a_body_that_grows_too_large(client: httpx.AsyncClient) -> None:
 
     reply = await client.post("/predict", content=endless(), headers={"content-type": "image/png"})
     assert_problem(reply, 413)
+
+
+async def test_bodies_share_the_memory(client: httpx.AsyncClient) -> None:
+    """Slow uploads hold what they sent; one more is refused, and there is room again when they end."""
+    more = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * (MAX_BODY_BYTES - 100)
+        await more.wait()
+        yield b"x"
+
+    def post(content: AsyncIterator[bytes] | bytes) -> Coroutine[Any, Any, httpx.Response]:
+        return client.post("/predict", content=content, headers={"content-type": "image/png"})
+
+    slow_ones = [asyncio.create_task(post(slow())) for _ in range(MAX_BODIES_BYTES // MAX_BODY_BYTES)]
+    await asyncio.sleep(0)
+    refused = asyncio.create_task(post(b"x" * 1000))
+    assert_problem(await refused, 503, "large requests")
+    more.set()
+    assert [reply.status_code for reply in await asyncio.gather(*slow_ones)] == [400] * len(slow_ones)
+    assert (await post(RED)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/nope", "/predict/", "/Predict", "/predict/batch/x", "/%00", "//predict"])
