@@ -27,6 +27,12 @@ def batcher_for(send: Send, *, places: int = 1, **limits: float) -> Batcher[int,
     return Batcher(send, places=places, limits=BatchLimits(**limits))  # type: ignore[arg-type]
 
 
+async def some_turns() -> None:
+    """Turns of the loop, not time: whatever is due without waiting happens."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 class Gate:
     """A send that notes its batches and answers each when it is opened."""
 
@@ -87,7 +93,7 @@ def test_each_caller_gets_its_own_rows(seed: int, places: int, max_batch: int, c
         assert not pending
         assert [task.exception() for task in done if not task.cancelled() and task.exception()] == []
         await until(lambda: batcher.batches_in_flight == 0)
-        assert batcher.queued == 0
+        assert (batcher.queued, batcher.in_flight) == (0, 0)
 
     asyncio.run(scenario())
 
@@ -96,8 +102,7 @@ async def test_a_lone_item_is_sent_at_once() -> None:
     """No timer: the loop's clock need not move at all."""
     gate = Gate()
     task = asyncio.create_task(batcher_for(gate).submit([7]))
-    for _ in range(5):  # turns of the loop, not time
-        await asyncio.sleep(0)
+    await some_turns()
     assert gate.batches == [[7]]
     gate.doors[0].set_result(None)
     assert await task == [answer(7)]
@@ -145,6 +150,7 @@ async def test_places_change_live() -> None:
     batcher = batcher_for(gate, places=0, max_batch=1)
     tasks = [asyncio.create_task(batcher.submit([i])) for i in range(3)]
     await until(lambda: batcher.queued == 3)
+    await some_turns()
     assert gate.batches == []
     batcher.set_places(2)
     await gate.wait_for(2)
@@ -176,6 +182,20 @@ async def test_a_caller_who_leaves_harms_nobody() -> None:
     assert await mate == [answer(1)]
     assert await other == [answer(3)]
     assert gate.batches == [[0, 1], [3]]
+
+
+async def test_a_batch_that_everybody_left_is_not_sent() -> None:
+    gate = Gate()
+    batcher = batcher_for(gate)
+    first = asyncio.create_task(batcher.submit([0]))
+    await gate.wait_for(1)
+    waiting = asyncio.create_task(batcher.submit([1]))
+    await until(lambda: batcher.queued == 1)
+    waiting.cancel()
+    gate.doors[0].set_result(None)
+    await first
+    await some_turns()
+    assert gate.batches == [[0]]
 
 
 async def test_a_failed_batch_fails_only_its_callers() -> None:
