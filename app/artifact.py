@@ -89,11 +89,11 @@ class Manifest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
         """Raises BrokenBundle for missing or unknown fields and for another schema version."""
-        if values.get("schema_version") != SCHEMA_VERSION:
-            raise BrokenBundle(
-                f"manifest has schema version {values.get('schema_version')!r}, this Manta reads {SCHEMA_VERSION}"
-            )
         try:
+            if values["schema_version"] != SCHEMA_VERSION:
+                raise BrokenBundle(
+                    f"manifest has schema version {values['schema_version']!r}, this Manta reads {SCHEMA_VERSION}"
+                )
             return cls(
                 **{
                     **values,
@@ -104,7 +104,7 @@ class Manifest:
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise BrokenBundle(f"manifest is not complete: {error}") from error
+            raise BrokenBundle(f"manifest is not complete: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         if path.is_file() and path.name != MANIFEST_FILE
     }
     manifest = dataclasses.replace(manifest, files=files)
-    sealed = {"sha256": _digest(manifest.to_json()), "manifest": dataclasses.asdict(manifest)}
-    (folder / MANIFEST_FILE).write_text(json.dumps(sealed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MANIFEST_FILE).write_bytes(_sealed(manifest))
     return manifest
 
 
@@ -147,13 +146,13 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        sealed = json.loads(path.read_text(encoding="utf-8"))
-        text_digest, manifest = sealed["sha256"], Manifest.from_dict(sealed["manifest"])
-    except FileNotFoundError as error:
+        content = path.read_bytes()
+        manifest = Manifest.from_dict(json.loads(content)["manifest"])
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"no model bundle in {folder}: {MANIFEST_FILE} is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, BrokenBundle) as error:
         raise BrokenBundle(f"{path} is damaged: {error}") from error
-    if text_digest != _digest(manifest.to_json()):
+    if content != _sealed(manifest):
         raise BrokenBundle(f"{path} was changed after it was written (checksum differs)")
     return manifest
 
@@ -190,7 +189,7 @@ def open_onnx_seal(metadata: Mapping[str, str]) -> Manifest:
         if _digest(text) != expected:
             raise BrokenBundle("the manifest inside the ONNX file was changed (checksum differs)")
         return Manifest.from_dict(json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenBundle(f"the manifest inside the ONNX file is damaged: {error}") from error
 
 
@@ -199,10 +198,18 @@ def local_folder(uri: str) -> Path:
 
     Raises NotFound for a URI that this machine cannot see as a file.
     """
+    if uri.startswith("/"):  # a path is taken as it is: "%", "#" and "?" are letters in it
+        return Path(uri)
     parsed = urlparse(uri)
-    if parsed.scheme not in ("", "file"):
+    if parsed.scheme != "file":
         raise NotFound(f"bundle {uri} is not on a file system this machine sees")
     return Path(unquote(parsed.path))
+
+
+def _sealed(manifest: Manifest) -> bytes:
+    """The one text of `manifest.json` for a manifest, so that no byte of it can change unseen."""
+    content = {"sha256": _digest(manifest.to_json()), "manifest": dataclasses.asdict(manifest)}
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _digest(text: str) -> str:

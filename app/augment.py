@@ -14,7 +14,7 @@ from app.settings import FitSettings
 def augment(images: torch.Tensor, settings: FitSettings, *, flip: bool) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in 0..255, each image changed at random by itself.
 
-    Draws from torch's global random state, which checkpoints carry.
+    Draws from torch's global random state, which the training loop seeds for every epoch.
     """
     floats = to_floats(images)
     if flip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,7 +61,15 @@ def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Ite
 
 
 def channel_statistics(images: np.ndarray, sample: int = 2048) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, 0..255, over an evenly spread sample of [N, H, W, 3]."""
-    step = max(1, len(images) // sample)
-    pixels = images[::step].reshape(-1, 3).astype(np.float64)
-    return pixels.mean(0).tolist(), np.maximum(pixels.std(0), 1.0).tolist()
+    """Mean and standard deviation of each channel, 0..255, over an evenly spread sample of [N, H, W, 3].
+
+    A deviation is at least 1, so that a channel without any can be divided by it.
+    """
+    chosen = images[:: math.ceil(len(images) / sample)]
+    counts = np.zeros((3, 256), np.int64)  # image by image: the sample as floats can be larger than memory
+    for image in chosen:
+        counts += [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)]
+    values, shares = np.arange(256), counts / counts.sum(1, keepdims=True)
+    mean = shares @ values
+    variance = (shares * (values - mean[:, None]) ** 2).sum(1)
+    return mean.tolist(), np.maximum(np.sqrt(variance), 1.0).tolist()

@@ -47,14 +47,21 @@ class ModelCard:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Writes beside `path` and renames, so that a file under the final name is always complete."""
+    """Writes beside `path` and renames, so that a file under the final name is always complete.
+
+    When that fails, as on a full disk, the file that was there before stays and nothing else is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -64,7 +71,8 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise NotFound(f"no checkpoint at {path}") from error
     except Exception as error:  # a cut file surfaces as one of many types
-        raise BrokenBundle(f"checkpoint {path} cannot be read: {error}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__  # torch goes on for a page
+        raise BrokenBundle(f"checkpoint {path} cannot be read: {reason}") from error
 
 
 def weights_only(card: ModelCard, model: ImageClassifier) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,12 @@ class ServiceClient:
         self.url = url.rstrip("/")
         self._client = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
 
+    def __enter__(self) -> ServiceClient:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._client.close()
+
     def get(self, path: str) -> dict[str, Any]:
         return self._answer(lambda: self._client.get(path))
 
@@ -50,7 +56,7 @@ class ServiceClient:
             )
         )
 
-    def _answer(self, call: Any) -> dict[str, Any]:
+    def _answer(self, call: Callable[[], httpx.Response]) -> dict[str, Any]:
         try:
             response = call()
         except httpx.HTTPError as error:
@@ -63,11 +69,12 @@ def read_answer(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError:
-        body = {}
+        body = None
     if response.status_code == httpx.codes.OK and isinstance(body, dict):
         return body
     text = body.get("error") if isinstance(body, dict) else None
-    message = f"the service answers {response.status_code}: {text or response.text[:200].strip()}"
+    text = text or " ".join(response.text.split())[:200] or response.reason_phrase
+    message = f"the service answers {response.status_code}: {text}"
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotFound(message)
     if response.is_client_error:
@@ -128,9 +135,12 @@ async def _predict_all(client: httpx.AsyncClient, images: np.ndarray, concurrenc
         for index, image in rows:
             answers[index] = await _predict(client, encode_png(image))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(worker(numbered))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(worker(numbered))
+    except ExceptionGroup as failed:  # the first says what is wrong; the caller knows no groups
+        raise failed.exceptions[0] from None
     return answers
 
 

@@ -66,17 +66,17 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def max_difference(reference: Predict, candidate: Predict, images: np.ndarray, batch_sizes: Sequence[int]) -> float:
-    """Largest absolute difference of a probability, over one batch of each size of these images."""
-    worst = 0.0
-    for size in batch_sizes:
-        batch = np.ascontiguousarray(np.resize(images, (size, *images.shape[1:])))
-        worst = max(worst, float(np.abs(reference(batch) - candidate(batch)).max()))
-    return worst
+    """Largest absolute difference of a probability, over one batch of each size of these images.
+
+    NaN when either answers NaN anywhere.
+    """
+    batches = [_batch_of(images, size) for size in batch_sizes]
+    return float(np.max([np.abs(reference(batch) - candidate(batch)).max() for batch in batches]))
 
 
 def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, seconds: float = 0.3) -> float:
     """Median milliseconds of one call with `batch_size` images, over at least 5 calls after a warm-up."""
-    batch = np.ascontiguousarray(np.resize(images, (batch_size, *images.shape[1:])))
+    batch = _batch_of(images, batch_size)
     predict(batch)
     times: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
@@ -84,6 +84,11 @@ def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, 
         predict(batch)
         times.append(time.perf_counter() - started)
     return 1000 * statistics.median(times)
+
+
+def _batch_of(images: np.ndarray, size: int) -> np.ndarray:
+    """The first `size` images, from the start again when there are fewer."""
+    return np.ascontiguousarray(images[np.arange(size) % len(images)])
 
 
 def _class_report(confusion: np.ndarray, index: int, names: Sequence[str]) -> ClassReport:

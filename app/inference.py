@@ -34,7 +34,10 @@ class OnnxClassifier:
             )
         except Exception as error:  # ONNX Runtime raises its own, undocumented types for a damaged file
             raise BrokenBundle(f"ONNX Runtime cannot load {path}: {error}") from error
-        self.manifest: Manifest = open_onnx_seal(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.manifest: Manifest = open_onnx_seal(self._session.get_modelmeta().custom_metadata_map)
+        except BrokenBundle as error:
+            raise BrokenBundle(f"{path}: {error}") from error
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, variant: str = "fp32", threads: int = 1) -> OnnxClassifier:

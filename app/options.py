@@ -63,17 +63,20 @@ def to_argv(settings: object, kind: type | None = None) -> list[str]:
     kind: a base class of the settings, to take its fields only.
     """
     argv: list[str] = []
+    arguments: list[str] = []
     for field in dataclasses.fields(kind or settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
         if value == field.default or value is None:
             continue
         if field.default is dataclasses.MISSING:
-            argv.append(str(value))
+            arguments.append(str(value))
         elif isinstance(value, bool):
             argv.append(flag(field.name) if value else flag(f"no-{field.name}"))
         else:
             argv += [flag(field.name), str(value)]
-    return argv
+    if any(argument.startswith("-") for argument in arguments):
+        arguments.insert(0, "--")
+    return argv + arguments
 
 
 def flag(name: str) -> str:

@@ -6,16 +6,19 @@ Only drivers (jobs and the command line) write here; serving processes never imp
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import re
+import shutil
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar
 
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
@@ -24,6 +27,9 @@ from app.errors import BadInput, MantaError, NotFound
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -67,9 +73,26 @@ class Promotion:
     why: str
 
 
+def _one_line(method: Callable[Concatenate[Registry, P], R]) -> Callable[Concatenate[Registry, P], R]:
+    """Whatever MLflow raises leaves `method` as a MantaError of one line."""
+
+    @functools.wraps(method)
+    def call(self: Registry, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return method(self, *args, **kwargs)
+        except MlflowException as error:
+            reason = str(error.message).partition("\n")[0]
+            raise MantaError(f"the registry at {self.tracking_uri} answers: {reason}") from error
+
+    return call
+
+
 class Registry:
     """Raises MantaError with one clear line when the store cannot be reached."""
 
+    @_one_line
     def __init__(self, home: Home) -> None:
         self._home = home
         home.root.mkdir(parents=True, exist_ok=True)
@@ -79,6 +102,7 @@ class Registry:
 
     # Runs
 
+    @_one_line
     def start_run(self, name: str, params: Mapping[str, Any], *, tags: Mapping[str, str] | None = None) -> str:
         """Opens a run and returns its id. `params` are recorded once and never change."""
         from mlflow.entities import Param
@@ -89,34 +113,36 @@ class Registry:
         self._client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()])
         return str(run.info.run_id)
 
+    @_one_line
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         self._client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
 
+    @_one_line
     def log_file(self, run_id: str, path: Path) -> None:
         self._client.log_artifact(run_id, str(path))
 
+    @_one_line
     def end_run(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         self._client.set_terminated(run_id, status)
 
+    @_one_line
     def reopen_run(self, run_id: str) -> None:
         """An interrupted run goes on as the same one."""
         self._client.update_run(run_id, status="RUNNING")
 
     # Versions
 
+    @_one_line
     def register(self, run_id: str, bundle: Path, manifest: Manifest) -> ModelVersion:
         """Logs the bundle as a whole and makes it the next version of `manifest.name`.
 
         The files are verified before and after the copy, so a full disk leaves no version behind.
         """
         open_bundle(bundle)
-        self._client.log_artifacts(run_id, str(bundle), BUNDLE_ARTIFACT)
-        uri = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE_ARTIFACT}"
-        if self._local:
-            open_bundle(local_folder(uri))
+        uri = self._log_bundle(run_id, bundle)
         self._create_model(manifest.name)
         tags = {
             "architecture": manifest.architecture,
@@ -129,8 +155,9 @@ class Registry:
         version = self._client.create_model_version(
             manifest.name, source=uri, run_id=run_id, tags={key: value for key, value in tags.items() if value}
         )
-        return self._read(version)
+        return _read(version, {})
 
+    @_one_line
     def resolve(self, reference: str) -> ModelVersion:
         """Finds `name@alias`, `name/3`, `name` (its champion), or `3` / `@alias` when there is one model only.
 
@@ -138,32 +165,35 @@ class Registry:
         """
         name, alias, number = parse_reference(reference)
         name = name or self._only_model()
-        what = f"version {number}" if number else f"alias {alias or CHAMPION!r}"
-        return self._found(
-            lambda: (
-                self._client.get_model_version(name, number)
-                if number
-                else self._client.get_model_version_by_alias(name, alias or CHAMPION)
-            ),
-            f"model {name!r} has no {what}" if self._has_model(name) else f"there is no model {name!r}",
-        )
+        aliases = self._aliases(name)
+        if number is None:
+            alias = alias or CHAMPION
+            if alias not in aliases:
+                raise NotFound(f"model {name!r} has no alias {alias!r}")
+            number = aliases[alias]
+        found = _or_none(lambda: self._client.get_model_version(name, number))
+        if found is None:
+            raise NotFound(f"model {name!r} has no version {number}")
+        return _read(found, aliases)
 
+    @_one_line
     def models(self) -> list[str]:
-        return sorted(model.name for model in self._client.search_registered_models())
+        return sorted(model.name for model in _every(self._client.search_registered_models))
 
+    @_one_line
     def versions(self, name: str | None = None) -> list[ModelVersion]:
         """Every version, newest first within each model. Raises NotFound for an unknown model."""
-        if name is not None and not self._has_model(name):
-            raise NotFound(f"there is no model {name!r}")
         found: list[ModelVersion] = []
         for model in [name] if name else self.models():
             aliases = self._aliases(model)
-            page = self._client.search_model_versions(f"name='{model}'")
-            found += sorted((self._read(v, aliases) for v in page), key=lambda v: int(v.version), reverse=True)
+            quote = '"' if "'" in model else "'"
+            every = _every(self._client.search_model_versions, filter_string=f"name={quote}{model}{quote}")
+            found += sorted((_read(v, aliases) for v in every), key=lambda v: int(v.version), reverse=True)
         return found
 
     # Aliases
 
+    @_one_line
     def promote(self, version: ModelVersion, alias: str, *, who: str, why: str) -> None:
         """Points `alias` at the version and appends that to the promotion log."""
         before = self._aliases(version.name).get(alias, "")
@@ -180,6 +210,20 @@ class Registry:
                 why=why,
             ),
         )
+
+    def _log_bundle(self, run_id: str, bundle: Path) -> str:
+        """Copies the bundle to a place of its own, never over that of another version. Returns its URI."""
+        place = f"{BUNDLE_ARTIFACT}-{uuid.uuid4().hex[:8]}"  # a run can be converted, and so registered, again
+        uri = f"{self._client.get_run(run_id).info.artifact_uri}/{place}"
+        try:
+            self._client.log_artifacts(run_id, str(bundle), place)
+            if self._local:
+                open_bundle(local_folder(uri))
+        except BaseException:
+            if self._local:
+                shutil.rmtree(local_folder(uri), ignore_errors=True)
+            raise
+        return uri
 
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -204,9 +248,6 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _has_model(self, name: str) -> bool:
-        return name in self.models()
-
     def _only_model(self) -> str:
         names = self.models()
         if len(names) == 1:
@@ -216,40 +257,55 @@ class Registry:
         raise BadInput(f"name the model, as in {names[0]}/1; there are: {', '.join(names)}")
 
     def _aliases(self, name: str) -> dict[str, str]:
-        """Version numbers by alias; empty for a model that does not exist."""
-        if not self._has_model(name):
-            return {}
-        return {alias: str(number) for alias, number in self._client.get_registered_model(name).aliases.items()}
+        """Version numbers by alias. Raises NotFound for a model that does not exist."""
+        model = _or_none(lambda: self._client.get_registered_model(name))
+        if model is None:
+            raise NotFound(f"there is no model {name!r}")
+        return {alias: str(number) for alias, number in model.aliases.items()}
 
-    def _found(self, get: Callable[[], MlflowVersion], missing: str) -> ModelVersion:
-        from mlflow.exceptions import MlflowException
 
-        try:
-            return self._read(get())
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise NotFound(missing) from error
-            raise MantaError(f"the registry at {self.tracking_uri} answers: {error.message}") from error
+def _read(version: MlflowVersion, aliases: Mapping[str, str]) -> ModelVersion:
+    number = str(version.version)
+    return ModelVersion(
+        name=version.name,
+        version=number,
+        bundle_uri=version.source or "",
+        run_id=version.run_id or "",
+        aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        tags=dict(version.tags),
+    )
 
-    def _read(self, version: MlflowVersion, aliases: Mapping[str, str] | None = None) -> ModelVersion:
-        number = str(version.version)
-        if aliases is None:
-            aliases = self._aliases(version.name)
-        return ModelVersion(
-            name=version.name,
-            version=number,
-            bundle_uri=version.source or "",
-            run_id=version.run_id or "",
-            aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
-            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-            tags=dict(version.tags),
-        )
+
+def _or_none(get: Callable[[], R]) -> R | None:
+    """What `get` finds in MLflow, or None when there is no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return get()
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _every(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
+    """Everything that an MLflow search finds, page by page."""
+    token = None
+    while True:
+        page = search(**criteria, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def parse_reference(reference: str) -> tuple[str | None, str | None, str | None]:
     """(name, alias, version number) of a reference; each may be None. Raises BadInput."""
     text = reference.removeprefix("models:/")
-    found = re.fullmatch(r"(?:(?P<number>\d+)|(?P<name>[^@/]+)?(?:/(?P<version>\d+)|@(?P<alias>[\w-]+))?)", text)
+    found = re.fullmatch(
+        r"(?:(?P<number>\d{1,18})|(?P<name>[^@/]+)?(?:/(?P<version>\d{1,18})|@(?P<alias>[\w-]+))?)", text
+    )
     if not text or found is None:
         raise BadInput(f"{reference!r} is no version: write name@alias, name/3, name, or 3")
     return found["name"], found["alias"], found["number"] or found["version"]
@@ -257,23 +313,41 @@ def parse_reference(reference: str) -> tuple[str | None, str | None, str | None]
 
 def append_promotion(log: Path, promotion: Promotion) -> None:
     """One write of one line in append mode, then fsync: a crash cannot damage earlier lines."""
-    line = json.dumps(asdict(promotion), ensure_ascii=False) + "\n"
-    with log.open("ab", buffering=0) as file:
-        file.write(line.encode())
+    line = json.dumps(asdict(promotion), ensure_ascii=False).encode() + b"\n"
+    with log.open("a+b", buffering=0) as file:
+        if _is_cut(file):
+            line = b"\n" + line
+        file.write(line)
         os.fsync(file.fileno())
 
 
 def read_promotions(log: Path) -> list[Promotion]:
-    """All promotions, oldest first; a last line that a crash cut off is left out."""
+    """All promotions, oldest first; a line that a crash cut off is left out."""
     if not log.is_file():
         return []
-    complete = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    return [Promotion(**json.loads(line)) for line in complete]
+    return [promotion for line in log.read_bytes().split(b"\n") if (promotion := _promotion(line)) is not None]
+
+
+def _promotion(line: bytes) -> Promotion | None:
+    try:
+        return Promotion(**json.loads(line))
+    except (ValueError, TypeError):  # cut off
+        return None
+
+
+def _is_cut(log: BinaryIO) -> bool:
+    """Whether the last line lacks its end, so that the next one would be joined to it."""
+    if log.seek(0, os.SEEK_END) == 0:
+        return False
+    log.seek(-1, os.SEEK_END)
+    return log.read(1) != b"\n"
 
 
 def _quiet_client(tracking_uri: str) -> MlflowClient:
     """MLflow reports usage over the network and narrates its migrations unless told otherwise."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Its default of 7 is four minutes of silence when nobody listens there.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient

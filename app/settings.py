@@ -5,6 +5,7 @@ Light on purpose: the command line imports this without importing torch.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
@@ -53,11 +54,12 @@ class FitSettings:
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
         _require(self.batch_size >= 2, f"--batch-size must be at least 2, not {self.batch_size}")
-        _require(self.lr > 0, f"--lr must be above 0, not {self.lr}")
-        _require(self.weight_decay >= 0, f"--weight-decay must not be negative, it is {self.weight_decay}")
+        _require(0 < self.lr < math.inf, f"--lr must be a number above 0, not {self.lr}")
+        _require(0 <= self.weight_decay < math.inf, f"--weight-decay must not be negative, it is {self.weight_decay}")
         _require(0 <= self.label_smoothing < 1, f"--label-smoothing must be in [0, 1), not {self.label_smoothing}")
         _require(0 <= self.warmup < 1, f"--warmup must be in [0, 1), not {self.warmup}")
         _require(0 <= self.dropout < 1, f"--dropout must be in [0, 1), not {self.dropout}")
+        _require(0 <= self.seed < 2**32, f"--seed must be from 0 to {2**32 - 1}, not {self.seed}")
         _require(self.precision in PRECISIONS, f"--precision must be one of {', '.join(PRECISIONS)}")
         _require(0 <= self.shift < 1, f"--shift must be in [0, 1), not {self.shift}")
         _require(0 <= self.rotate <= 180, f"--rotate must be in [0, 180], not {self.rotate}")
@@ -137,6 +139,7 @@ class TrainSettings(FitSettings, DataSettings):
         FitSettings.__post_init__(self)
         _require(self.workers >= 1, f"--workers must be at least 1, not {self.workers}")
         _require(self.threads is None or self.threads >= 1, "--threads must be at least 1")
+        _require_model_name(self.name)
         _require(self.max_failures >= 0, "--max-failures must not be negative")
         _require(
             self.batch_size >= 2 * self.workers,
@@ -156,6 +159,9 @@ class ConvertSettings:
     """Name in the model registry. Unless given, that of the source."""
     git_commit: str = ""
     """Recorded in the model's lineage; the `manta` command fills it in."""
+
+    def __post_init__(self) -> None:
+        _require_model_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +197,14 @@ def default_run_name(dataset: str) -> str:
     """Named after the data and the time, so that a listing of runs is in order."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "data"
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _require_model_name(name: str | None) -> None:
+    """Before hours of training: the registry takes no slash or colon, and `@` begins an alias."""
+    _require(
+        name is None or re.fullmatch(r"[\w.-][\w. -]*", name) is not None,
+        f"--name {name!r} may hold letters, digits, dots, dashes, underscores and spaces only",
+    )
 
 
 def _require(condition: bool, message: str) -> None:

@@ -8,6 +8,7 @@ batch, so that the steps, and nearly the result, are the same for any number of 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ from app.checkpoint import EpochReport, ModelCard
 from app.config import Home
 from app.curves import draw_curves
 from app.datasets import Dataset, prepare
-from app.errors import BadInput
+from app.errors import BadInput, BrokenBundle, MantaError
 from app.models import ImageClassifier, build_classifier, to_floats
 from app.optimizer import decay_groups, warmup_cosine
 from app.options import run_job
@@ -65,7 +66,6 @@ class TrainState:
                 "scaler": self.scaler.state_dict(),
                 "epoch": self.epoch,
                 "history": [asdict(report) for report in self.history],
-                "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
             },
             path,
         )
@@ -73,17 +73,17 @@ class TrainState:
     def restore(self, path: Path) -> None:
         """Raises NotFound, BrokenBundle, or BadInput for a checkpoint of another model."""
         content = checkpoint.load(path)
-        if ModelCard(**content["card"]) != self.card:
-            raise BadInput(f"checkpoint {path} belongs to another model or other classes")
-        self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
-        self.scaler.load_state_dict(content["scaler"])
-        self.epoch = content["epoch"]
-        self.history = [EpochReport(**report) for report in content["history"]]
-        torch.set_rng_state(content["random"]["cpu"])
-        if content["random"]["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(content["random"]["cuda"])
+        try:
+            if ModelCard(**content["card"]) != self.card:
+                raise BadInput(f"checkpoint {path} belongs to another model or other classes")
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scheduler.load_state_dict(content["scheduler"])
+            self.scaler.load_state_dict(content["scaler"])
+            self.epoch = content["epoch"]
+            self.history = [EpochReport(**report) for report in content["history"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BrokenBundle(f"checkpoint {path} does not hold the state of a training run: {error!r}") from error
 
 
 OnEpoch = Callable[[TrainState], None]
@@ -99,17 +99,18 @@ def fit(
 ) -> TrainState:
     """Trains to `settings.epochs` and calls `on_epoch` in every process after each of them.
 
-    Raises BadInput when the images do not suit the architecture or the batch size.
+    Raises BadInput when the images do not suit the architecture or the batch size, and MantaError when
+    the loss is no number any more.
     """
-    if len(dataset.train.labels) < 2 * world_size():
-        raise BadInput(f"{len(dataset.train.labels)} training images are too few for {world_size()} workers")
-    torch.manual_seed(settings.seed)
+    count = len(dataset.train)
+    if min(count, settings.batch_size) < 2 * world_size():
+        raise BadInput(
+            f"{count} training images in batches of {settings.batch_size} are too few for {world_size()} workers"
+        )
+    torch.manual_seed(settings.seed)  # the same weights in every process
     train, val = DeviceSplit(dataset.train, device), DeviceSplit(dataset.val, device)
-    count = len(dataset.train.labels)
     epochs = settings.epochs or default_epochs(count, settings.batch_size)
     state = new_state(settings, dataset, device, steps=epochs * steps_per_epoch(count, settings.batch_size))
-    # Weights are drawn from the same seed everywhere, augmentation from another one in each process.
-    torch.manual_seed(settings.seed * 1_000_003 + rank() + 1)
     if resume is not None:
         state.restore(resume)
     model = (
@@ -119,12 +120,15 @@ def fit(
     precision = autocast(settings.precision, device)
     while state.epoch < epochs:
         started = time.perf_counter()
+        torch.manual_seed(epoch_seed(settings.seed, state.epoch))
         lr = float(state.scheduler.get_last_lr()[0])
         loss, accuracy = train_one_epoch(model, state, train, settings, flip=flip, precision=precision)
         seconds = time.perf_counter() - started
         average_buffers(state.model)
         val_loss, val_accuracy = evaluate(state.model, val, precision=precision)
         state.epoch += 1
+        if not math.isfinite(val_loss):
+            raise MantaError(f"training diverged: the loss of epoch {state.epoch} is {val_loss}; try a lower --lr")
         state.history.append(
             EpochReport(
                 epoch=state.epoch,
@@ -139,6 +143,11 @@ def fit(
         )
         on_epoch(state)
     return state
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Augmentation and dropout differ in every epoch and process, and not with where a run was interrupted."""
+    return int(np.random.SeedSequence((seed, epoch, rank())).generate_state(1)[0])
 
 
 def new_state(settings: FitSettings, dataset: Dataset, device: torch.device, *, steps: int) -> TrainState:
@@ -178,8 +187,10 @@ def train_one_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.step(state.optimizer)
+        scale = state.scaler.get_scale()
         state.scaler.update()
-        state.scheduler.step()
+        if state.scaler.get_scale() >= scale:  # with fp16 a step whose gradients overflow is left out
+            state.scheduler.step()
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             totals += torch.stack([loss.detach().double() * len(labels), correct, labels.new_tensor(len(labels))])
