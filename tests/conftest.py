@@ -16,6 +16,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 from app.config import Home
 from cluster import local
 from cluster.local import LocalCluster
+from tests.pipeline_run import PipelineRun, run_pipeline
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,3 +54,9 @@ def ray_driver(cluster: LocalCluster) -> Iterator[LocalCluster]:
     ray.init(address=cluster.gcs_address, namespace="tests", log_to_driver=False, logging_level=logging.WARNING)
     yield cluster
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def pipeline_run(cluster: LocalCluster, cluster_home: Home) -> PipelineRun:
+    """One pipeline job for the whole session: what it registered stays, its service does not."""
+    return run_pipeline(cluster, cluster_home)

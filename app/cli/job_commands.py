@@ -76,7 +76,7 @@ def pipeline(settings: PipelineCommand) -> None:
     """
     output = Output(as_json=settings.json)
     settings = prepared(settings)
-    with session(output, keep=settings.keep) as running:
+    with session(output, port=settings.port, keep=settings.keep) as running:
         was_served = check_port(running, settings.port)
         try:
             with resumable(settings, running.home, output):

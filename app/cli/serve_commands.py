@@ -58,7 +58,7 @@ def serve(
         document = build_document([router, classifier_application(served, scale)], host=http_host(), port=port)
         typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
         return
-    with session(output, keep=True) as running:
+    with session(output, port=port, keep=True) as running:
         client = ServeClient(running.connection.dashboard_url)
         output.say(f"deploying {found.reference}")
         deploy(client, found.name, [served], host=http_host(), port=port, scale=scale)

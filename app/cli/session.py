@@ -10,12 +10,13 @@ from types import FrameType
 from typing import Any
 
 from app.cli.output import Output
-from app.config import Home
+from app.config import Home, http_host
 from app.errors import JobFailed
 from app.options import ERROR_PREFIX
 from cluster import local
 from cluster.connection import Connection, connect, named_address
 from cluster.jobs import run_job
+from cluster.ports import check_port_free
 
 
 @dataclass(slots=True)
@@ -41,16 +42,19 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(output: Output, *, keep: bool = False) -> Iterator[Session]:
+def session(output: Output, *, port: int | None = None, keep: bool = False) -> Iterator[Session]:
     """Joins the cluster of RAY_ADDRESS or `manta up`; without one it starts one and stops it again at the end.
 
     The end may be success, failure or Ctrl-C; with `keep`, success leaves the cluster running.
+    port: of the HTTP service that is wanted; PortInUse is raised before a cluster is started in vain.
     """
     home = Home.from_env()
     with _terminate_like_ctrl_c():
         if named_address() or local.find(home):
             yield Session(home, connect(home), started_here=False)
             return
+        if port is not None:
+            check_port_free(http_host(), port)
         output.say("starting a local Ray cluster")
         ended_well = False
         try:

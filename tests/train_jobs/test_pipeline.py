@@ -7,12 +7,11 @@ import json
 import numpy as np
 
 from app.artifact import local_folder, open_bundle
-from app.client import evaluate_over_http
 from app.datasets import prepare
 from app.evaluate import accuracy, predict_in_batches
 from app.inference import OnnxClassifier
 from app.registry import CHAMPION, Registry, read_promotions
-from tests.train_jobs.conftest import PipelineRun
+from tests.pipeline_run import PipelineRun
 
 
 def test_accuracy_is_the_same_in_pytorch_onnx_and_over_http(pipeline_run: PipelineRun) -> None:
@@ -49,8 +48,8 @@ def test_every_answer_over_http_is_the_onnx_files_own(pipeline_run: PipelineRun)
     bundle = open_bundle(local_folder(pipeline_run.result["artifacts"]))
     test = prepare("digits", cache=pipeline_run.home.datasets).test
     expected = predict_in_batches(OnnxClassifier.from_bundle(bundle).predict, test.images).argmax(1)
-    measured = evaluate_over_http(pipeline_run.result["url"], test.images, test.labels, latency_samples=5)
-    np.testing.assert_array_equal(measured.answers, expected)
+    np.testing.assert_array_equal(pipeline_run.asked_again.answers, expected)
+    assert pipeline_run.asked_again.versions == {pipeline_run.result["version"].partition("/")[2]}
 
 
 def test_mlflow_holds_one_run_with_every_epoch_and_the_curves(pipeline_run: PipelineRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -50,6 +51,13 @@ def training_workers(cluster: LocalCluster) -> list[psutil.Process]:
     return found
 
 
+def stop_running_jobs(cluster: LocalCluster) -> None:
+    with contextlib.closing(Dashboard(cluster.dashboard_url)) as dashboard:
+        for job in dashboard.get("/api/jobs/"):
+            if job["status"] == "RUNNING":
+                dashboard.post(f"/api/jobs/{job['submission_id']}/stop")
+
+
 def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalCluster, cluster_home: Home) -> None:
     """`ray job submit --working-dir . -- python -m train_jobs.train ...`, by Ray's own client."""
     from ray.job_submission import JobSubmissionClient
@@ -96,15 +104,12 @@ def test_a_killed_worker_costs_no_epoch_and_no_second_run(cluster: LocalCluster,
 
 def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_home: Home) -> None:
     name = "interrupted"
-    dashboard = Dashboard(cluster.dashboard_url)
     outcomes: list[JobOutcome] = []
     argv = ("--data", "digits", "--epochs", "30", "--run", name, "--workers", "1", "--name", name)
     job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
     job.start()
     wait_for(lambda: epochs_done(cluster_home, name) >= 3)
-    running = [each for each in dashboard.get("/api/jobs/") if each["status"] == "RUNNING"]
-    for each in running:
-        dashboard.post(f"/api/jobs/{each['submission_id']}/stop")
+    stop_running_jobs(cluster)
     job.join(60)
     assert outcomes[0].status == "STOPPED"
     wait_for(lambda: not training_workers(cluster), seconds=30)
