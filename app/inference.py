@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -53,15 +51,3 @@ class OnnxClassifier:
         shape = self.manifest.input
         for size in batch_sizes:
             self.predict(np.zeros((size, shape.height, shape.width, 3), np.uint8))
-
-
-def top_predictions(probabilities: np.ndarray, labels: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The `top_k` classes of one row [C] with the highest probability, highest first; the lower id first when equal.
-
-    A `top_k` above the number of classes means all of them.
-    """
-    best = np.argsort(-probabilities, kind="stable")[:top_k]
-    return [
-        {"class_id": index, "class_name": labels[index], "confidence": confidence}
-        for index, confidence in zip(best.tolist(), probabilities[best].tolist(), strict=True)
-    ]

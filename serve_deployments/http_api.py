@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 import app
 from app.errors import BadImage, BadInput, ClusterError, NotFound
+from app.predictions import top_predictions
 from serve_deployments.problem import NotAllowed, problem, status_and_detail
 from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_predict
 from serve_deployments.traffic import Caller
@@ -118,7 +119,7 @@ class HttpApi:
             raise row
         return _json(
             {
-                "predictions": _top(row.probabilities, answer.labels, asked.top_k),
+                "predictions": top_predictions(row.probabilities, answer.labels, asked.top_k),
                 "model_version": answer.version,
                 "request_id": request_id,
                 "inference_time_ms": _milliseconds_since(started),
@@ -193,23 +194,17 @@ def _file(name: str) -> bytes:
 
 
 def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def _batch_entry(index: int, row: Classified | BadInput, labels: tuple[str, ...], top_k: int) -> dict[str, Any]:
     if isinstance(row, Classified):
         return {
             "image_index": index,
-            "predictions": _top(row.probabilities, labels, top_k),
+            "predictions": top_predictions(row.probabilities, labels, top_k),
             "image_shape": row.image_shape,
         }
     return {"image_index": index, "error": status_and_detail(row)[1]}
-
-
-def _top(probabilities: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[dict[str, Any]]:
-    """The `top_k` classes with the highest probability, highest first; the lower id first when equal."""
-    best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
-    return [{"class_id": i, "class_name": labels[i], "confidence": probabilities[i]} for i in best]
 
 
 def _milliseconds_since(started: float) -> float:

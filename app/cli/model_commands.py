@@ -201,7 +201,8 @@ def _over_http(url: str, top_k: int) -> Ask:
 def _locally(model: str | None, top_k: int) -> Ask:
     from app.artifact import open_bundle
     from app.imaging import load
-    from app.inference import OnnxClassifier, top_predictions
+    from app.inference import OnnxClassifier
+    from app.predictions import top_predictions
     from app.registry import CHAMPION, Registry
 
     version = Registry(Home.from_env()).resolve(model or f"@{CHAMPION}")

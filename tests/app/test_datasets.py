@@ -113,7 +113,9 @@ def test_a_changed_file_is_decoded_again(flat: Path, cache: Path) -> None:
 
 def test_a_zip_changed_within_its_sizes_is_decoded_again(tmp_path: Path, cache: Path) -> None:
     files = {
-        f"{label}/{n}.bmp": cv2.imencode(".bmp", np.full((16, 16, 3), n))[1].tobytes() for label in "ab" for n in range(5)
+        f"{label}/{n}.bmp": cv2.imencode(".bmp", np.full((16, 16, 3), n))[1].tobytes()
+        for label in "ab"
+        for n in range(5)
     }
     first = prepare(str(write_zip(tmp_path / "data.zip", files, method=0)), cache=cache)
     files["a/0.bmp"] = cv2.imencode(".bmp", np.full((16, 16, 3), 99))[1].tobytes()
