@@ -26,7 +26,6 @@ class HttpEvaluation:
     """int64 [N]: the class id answered for each image."""
     versions: frozenset[str]
     """Model versions that answered."""
-    images_per_second: float
     p50_ms: float
     """Median latency of one client that sends one image at a time."""
     p99_ms: float
@@ -100,15 +99,12 @@ async def _evaluate(
     limits = httpx.Limits(max_connections=concurrency)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60, trust_env=False) as client:
         latencies = await _latencies(client, images[:latency_samples])
-        started = time.perf_counter()
         answers = await _predict_all(client, images, concurrency)
-        seconds = time.perf_counter() - started
     ids = np.array([answer["predictions"][0]["class_id"] for answer in answers], np.int64)
     return HttpEvaluation(
         accuracy=float((ids == labels).mean()),
         answers=ids,
         versions=frozenset(answer["model_version"] for answer in answers),
-        images_per_second=len(images) / seconds,
         p50_ms=float(np.percentile(latencies, 50)),
         p99_ms=float(np.percentile(latencies, 99)),
     )

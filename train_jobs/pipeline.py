@@ -91,7 +91,7 @@ def check_over_http(url: str, trained: TrainedVersion) -> HttpEvaluation:
         raise GateFailed(f"version {expected} was deployed, but {', '.join(sorted(measured.versions))} answered")
     loss = trained.converted.onnx_accuracy - measured.accuracy
     require([Gate("loss of accuracy over HTTP", loss, HTTP_ACCURACY_LOSS_LIMIT)])
-    say(f"test accuracy over HTTP {measured.accuracy:.2%}, {measured.images_per_second:,.0f} images/s")
+    say(f"test accuracy over HTTP {measured.accuracy:.2%}")
     return measured
 
 
@@ -109,7 +109,6 @@ def result_of(trained: TrainedVersion, version: ModelVersion, measured: HttpEval
         "test_images": len(trained.dataset.test.labels),
         "variants": [converted.summary()],
         "latency_ms": {"p50": measured.p50_ms, "p99": measured.p99_ms},
-        "images_per_second": measured.images_per_second,
         "artifacts": str(version.folder),
         "curves": str(trained.run.curves_file),
         "tracking_uri": trained.tracking_uri,

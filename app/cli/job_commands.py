@@ -207,7 +207,6 @@ def show_pipeline(result: dict[str, Any], output: Output, *, kept: bool) -> None
             *accuracy_rows(result),
             *file_rows(result),
             ("HTTP latency, one client", f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"),
-            ("HTTP throughput, 16 clients", f"{result['images_per_second']:,.0f} images/s"),
             (
                 "seconds",
                 f"train {seconds['train']:.1f}, convert {seconds['convert']:.1f}, "
