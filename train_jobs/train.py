@@ -9,7 +9,7 @@ import dataclasses
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from app.batches import default_epochs
 from app.checkpoint import STATE_FILE, EpochReport
 from app.config import CPU, Home
 from app.datasets import Dataset
-from app.errors import BadInput, MantaError
+from app.errors import BadInput, ClusterError, MantaError
 from app.options import run_job
 from app.registry import Registry
 from app.settings import FitSettings, TrainSettings
+from cluster.environment import MARK
 from train_jobs.convert import ConvertedVersion, convert_checkpoint
 from train_jobs.data import prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
@@ -151,6 +152,8 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
     """
     settings = run.settings
     gpu = has_gpus(settings.workers) if settings.gpu is None else settings.gpu
+    resources = {"CPU": CPU.train_worker, "GPU": float(gpu)}
+    check_room(settings.workers, resources)
     task = WorkerTask(
         fit=FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)}),
         dataset=dataset.folder,
@@ -160,7 +163,7 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
     trainer = TorchTrainer(
         lambda: train_worker(task),
         scaling_config=ScalingConfig(
-            num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": CPU.train_worker, "GPU": int(gpu)}
+            num_workers=settings.workers, use_gpu=gpu, resources_per_worker=resources
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # ray.train types it as its old version
             name=run.name,
@@ -186,6 +189,23 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
 
 def has_gpus(count: int) -> bool:
     return ray.cluster_resources().get("GPU", 0) >= count
+
+
+def check_room(workers: int, resources: Mapping[str, float]) -> None:
+    """Says when workers will have to wait for room.
+
+    Raises ClusterError when they would wait for ever: a local cluster does not grow.
+    """
+    total, free = ray.cluster_resources(), ray.available_resources()
+    for name, each in resources.items():
+        needed = workers * each
+        if needed > total.get(name, 0) and MARK in os.environ:
+            raise ClusterError(
+                f"{workers} workers need {needed:g} {name}s of the cluster's {total.get(name, 0):g}; "
+                "pass fewer --workers, or `manta up --num-cpus N` for more logical CPUs"
+            )
+        if needed > free.get(name, 0):
+            say(f"waiting for room: {workers} workers need {needed:g} {name}s, {free.get(name, 0):g} are free")
 
 
 def worker_error(error: ray.train.WorkerGroupError, run: Run) -> MantaError:

@@ -132,6 +132,7 @@ def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_
         (("--resume", "no-such-run"), 3, "no training run"),
         (("--model", "no_such_net"), 2, "unknown model"),
         (("--epochs", "0"), 2, "--epochs"),
+        (("--workers", "9"), 6, "9 workers need 4.5 CPUs of the cluster's 2"),
     ],
 )
 def test_bad_input_is_one_line_and_the_exit_code(
