@@ -8,6 +8,13 @@ batch, so that the steps, and nearly the result, are the same for any number of 
 
 from __future__ import annotations
 
+import os
+
+if __name__ == "__main__":
+    # Read when torch loads OpenMP. Its threads otherwise spin while they wait, and where other programs want the
+    # cores too, an epoch takes ten times as long (docs/PERFORMANCE.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import math
 import time
 from collections.abc import Callable

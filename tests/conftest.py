@@ -12,6 +12,8 @@ import pytest
 # Ray reads this when it is first imported, which may happen while tests are collected.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Read when torch is first imported: tests share their cores with the cluster they test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from app.config import Home
 from cluster import local
