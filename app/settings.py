@@ -36,8 +36,8 @@ class FitSettings:
     """Probability mass taken from the true class and spread over all of them."""
     warmup: float = 0.15
     """Share of the steps during which the learning rate rises; it then falls along a cosine."""
-    dropout: float = 0.5
-    """Dropout before the last layer."""
+    dropout: float | None = None
+    """Dropout before the last layer. Unless given, the architecture's own."""
     seed: int = 0
     """Seed of the split, the initial weights, the order of images and the augmentation."""
     precision: str = "auto"
@@ -58,7 +58,7 @@ class FitSettings:
         _require(0 <= self.weight_decay < math.inf, f"--weight-decay must not be negative, it is {self.weight_decay}")
         _require(0 <= self.label_smoothing < 1, f"--label-smoothing must be in [0, 1), not {self.label_smoothing}")
         _require(0 <= self.warmup < 1, f"--warmup must be in [0, 1), not {self.warmup}")
-        _require(0 <= self.dropout < 1, f"--dropout must be in [0, 1), not {self.dropout}")
+        _require(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), not {self.dropout}")
         _require(0 <= self.seed < 2**32, f"--seed must be from 0 to {2**32 - 1}, not {self.seed}")
         _require(self.precision in PRECISIONS, f"--precision must be one of {', '.join(PRECISIONS)}")
         _require(0 <= self.shift < 1, f"--shift must be in [0, 1), not {self.shift}")

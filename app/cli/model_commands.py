@@ -36,7 +36,7 @@ def models(
     from app.models.summary import LayerRow, layer_table
 
     def layers(architecture: str) -> list[LayerRow]:
-        return layer_table(build_net(architecture, classes, (image_size, image_size), dropout=0.5), (image_size,) * 2)
+        return layer_table(build_net(architecture, classes, (image_size, image_size)), (image_size,) * 2)
 
     output = Output(as_json=json)
     if name is None:

@@ -54,7 +54,7 @@ def build_classifier(
     *,
     mean: Sequence[float] = (127.5, 127.5, 127.5),
     std: Sequence[float] = (64.0, 64.0, 64.0),
-    dropout: float = 0.5,
+    dropout: float | None = None,
 ) -> ImageClassifier:
     """Raises BadInput for an unknown architecture or an input size it cannot take."""
     return ImageClassifier(build_net(architecture, num_classes, input_size, dropout=dropout), mean, std)

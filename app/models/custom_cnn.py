@@ -1,18 +1,11 @@
-"""The default network: one dense 3x3 stem, then depthwise-separable blocks (Howard et al. 2017, arXiv:1704.04861)."""
+"""The default network: one dense 3x3 stem, then depthwise-separable blocks."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from app.models.layers import ConvBnRelu, init_conv_net
-
-
-class DepthwiseSeparable(nn.Sequential):
-    """A 3x3 convolution per channel, then a 1x1 convolution across channels."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(ConvBnRelu(inputs, inputs, groups=inputs), ConvBnRelu(inputs, outputs, kernel=1))
+from app.models.layers import ConvBnRelu, DepthwiseSeparable, init_conv_net
 
 
 class CustomCnn(nn.Module):

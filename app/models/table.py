@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.errors import BadInput
+from app.models.attention_cnn import AttentionCnn
 from app.models.custom_cnn import CustomCnn
+from app.models.dense_cnn import DenseCnn
+from app.models.mobile import Mobile
+from app.models.resnet9 import ResNet9
+from app.models.resnet20 import ResNet20
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,11 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "custom_cnn": Architecture(CustomCnn, 8, "dense stem, depthwise-separable blocks 32-64-128-256; the default"),
+    "mobile": Architecture(Mobile, 8, "ultra-light: stem of 16, three strided depthwise-separable blocks to 128"),
+    "dense_cnn": Architecture(DenseCnn, 8, "dense 3x3 convolutions: a student for int8 on a CPU"),
+    "attention_cnn": Architecture(AttentionCnn, 8, "CBAM and self-attention"),
+    "resnet20": Architecture(ResNet20, 8, "the residual network of the CIFAR experiments"),
+    "resnet9": Architecture(ResNet9, 8, "fast and accurate, of the speed-run family; for GPUs and patience"),
 }
 
 
@@ -31,8 +41,8 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build_net(name: str, num_classes: int, input_size: tuple[int, int], *, dropout: float) -> nn.Module:
-    """input_size: (height, width) in pixels. Raises BadInput."""
+def build_net(name: str, num_classes: int, input_size: tuple[int, int], *, dropout: float | None = None) -> nn.Module:
+    """input_size: (height, width) in pixels; dropout: None for the architecture's own. Raises BadInput."""
     found = architecture(name)
     if min(input_size) < found.min_size:
         height, width = input_size
@@ -40,4 +50,4 @@ def build_net(name: str, num_classes: int, input_size: tuple[int, int], *, dropo
             f"model {name} needs images of at least {found.min_size}x{found.min_size} pixels, these are "
             f"{width}x{height}; pass --image-size"
         )
-    return found.net(num_classes, dropout=dropout)
+    return found.net(num_classes) if dropout is None else found.net(num_classes, dropout=dropout)
