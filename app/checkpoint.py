@@ -67,12 +67,15 @@ def save(content: dict[str, Any], path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Reads a file of `save`, on the CPU, executing nothing in it. Raises NotFound or BrokenBundle."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise NotFound(f"no checkpoint at {path}") from error
     except Exception as error:  # a cut file surfaces as one of many types
         reason = str(error).partition("\n")[0] or type(error).__name__  # torch goes on for a page
         raise BrokenBundle(f"checkpoint {path} cannot be read: {reason}") from error
+    if not isinstance(content, dict):
+        raise BrokenBundle(f"checkpoint {path} does not hold a Manta model")
+    return content
 
 
 def weights_only(card: ModelCard, model: ImageClassifier) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Only drivers (jobs and the command line) write here; serving processes never imp
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
 import logging
@@ -19,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
@@ -96,9 +99,10 @@ class Registry:
     def __init__(self, home: Home) -> None:
         self._home = home
         home.root.mkdir(parents=True, exist_ok=True)
-        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.mlflow_database}"
+        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{quote(str(home.mlflow_database))}"
         self._local = self.tracking_uri.startswith("sqlite:")
-        self._client = _quiet_client(self.tracking_uri)
+        with _exclusive(home.root / "mlflow.lock"):  # MLflow makes its tables without one: two at once both fail
+            self._client = _quiet_client(self.tracking_uri)
 
     # Runs
 
@@ -341,6 +345,14 @@ def _is_cut(log: BinaryIO) -> bool:
         return False
     log.seek(-1, os.SEEK_END)
     return log.read(1) != b"\n"
+
+
+@contextlib.contextmanager
+def _exclusive(lock: Path) -> Iterator[None]:
+    """One process at a time; a killed one holds nothing back."""
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _quiet_client(tracking_uri: str) -> MlflowClient:
