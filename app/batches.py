@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from app.datasets import Split
+from app.settings import FitSettings
+
+S = TypeVar("S", bound=FitSettings)
 
 DEVICE_BUDGET_BYTES = 4 * 2**30
 """A split larger than this is not kept on an accelerator but copied there batch by batch."""
@@ -48,9 +53,27 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // batch_size)
 
 
+def default_batch_size(count: int, processes: int = 1) -> int:
+    """64, and less where an epoch would have fewer than 30 steps: running statistics have to keep up.
+
+    At least 8 in all and 4 for each process.
+    """
+    size = max(64, 8 * processes)
+    while size // 2 >= max(8, 4 * processes) and count // size < 30:
+        size //= 2
+    return size
+
+
 def default_epochs(count: int, batch_size: int) -> int:
     """20, and up to 60 where that many are needed for about 1,200 optimizer steps."""
     return min(60, max(20, 1200 // steps_per_epoch(count, batch_size)))
+
+
+def with_defaults(settings: S, count: int, processes: int) -> S:
+    """Settings with the batch size and epochs that suit `count` training images, where none are given."""
+    batch_size = settings.batch_size or default_batch_size(count, processes)
+    epochs = settings.epochs or default_epochs(count, batch_size)
+    return dataclasses.replace(settings, batch_size=batch_size, epochs=epochs)
 
 
 def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:

@@ -205,8 +205,6 @@ def _write(plan: _Plan, folder: Path, max_bad: float, progress: Callable[[str], 
         skipped=tuple(skipped),
     )
     write_card(folder, card)
-    if skipped:
-        progress(f"{plan.name}: left out {len(skipped):,} unreadable files (for example {skipped[0].path})")
 
 
 def _reported(

@@ -173,7 +173,7 @@ class Registry:
         if number is None:
             alias = alias or CHAMPION
             if alias not in aliases:
-                raise NotFound(f"model {name!r} has no alias {alias!r}")
+                raise NotFound(f"model {name!r} has no alias {alias!r}; `manta versions {name}` lists what there is")
             number = aliases[alias]
         found = _or_none(lambda: self._client.get_model_version(name, number))
         if found is None:

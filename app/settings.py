@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from app.config import DEFAULT_HTTP_PORT
 from app.errors import BadInput
 
 DEFAULT_ARCHITECTURE = "custom_cnn"
@@ -26,8 +25,8 @@ class FitSettings:
     """Architecture; `manta models` lists them."""
     epochs: int | None = None
     """Passes over the training images. Unless given, 20, and up to 60 for small data."""
-    batch_size: int = 64
-    """Images per optimizer step, over all workers together."""
+    batch_size: int | None = None
+    """Images per optimizer step, over all workers together. Unless given, 64, and less for small data."""
     lr: float = 4e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01
@@ -53,7 +52,9 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
-        _require(self.batch_size >= 2, f"--batch-size must be at least 2, not {self.batch_size}")
+        _require(
+            self.batch_size is None or self.batch_size >= 2, f"--batch-size must be at least 2, not {self.batch_size}"
+        )
         _require(0 < self.lr < math.inf, f"--lr must be a number above 0, not {self.lr}")
         _require(0 <= self.weight_decay < math.inf, f"--weight-decay must not be negative, it is {self.weight_decay}")
         _require(0 <= self.label_smoothing < 1, f"--label-smoothing must be in [0, 1), not {self.label_smoothing}")
@@ -142,7 +143,7 @@ class TrainSettings(FitSettings, DataSettings):
         _require_model_name(self.name)
         _require(self.max_failures >= 0, "--max-failures must not be negative")
         _require(
-            self.batch_size >= 2 * self.workers,
+            self.batch_size is None or self.batch_size >= 2 * self.workers,
             f"--batch-size {self.batch_size} leaves fewer than 2 images for each of {self.workers} workers",
         )
 
@@ -185,12 +186,12 @@ class EvaluateSettings:
 class PipelineSettings(TrainSettings):
     """The whole way from images to a live endpoint."""
 
-    port: int = DEFAULT_HTTP_PORT
-    """Port of the HTTP service."""
+    port: int | None = None
+    """Port of the HTTP service. Unless given, that of the service that runs, else 8000."""
 
     def __post_init__(self) -> None:
         TrainSettings.__post_init__(self)
-        _require(1 <= self.port <= 65535, f"--port must be between 1 and 65535, not {self.port}")
+        _require(self.port is None or 1 <= self.port <= 65535, f"--port must be between 1 and 65535, not {self.port}")
 
 
 def default_run_name(dataset: str) -> str:

@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app import checkpoint
 from app.augment import augment
-from app.batches import DeviceSplit, channel_statistics, default_epochs, global_batches, steps_per_epoch
+from app.batches import DeviceSplit, channel_statistics, global_batches, steps_per_epoch, with_defaults
 from app.checkpoint import EpochReport, ModelCard
 from app.config import Home
 from app.curves import draw_curves
@@ -110,14 +110,16 @@ def fit(
     the loss is no number any more.
     """
     count = len(dataset.train)
+    settings = with_defaults(settings, count, world_size())
+    assert settings.epochs is not None
+    assert settings.batch_size is not None
     if min(count, settings.batch_size) < 2 * world_size():
         raise BadInput(
             f"{count} training images in batches of {settings.batch_size} are too few for {world_size()} workers"
         )
     torch.manual_seed(settings.seed)  # the same weights in every process
     train, val = DeviceSplit(dataset.train, device), DeviceSplit(dataset.val, device)
-    epochs = settings.epochs or default_epochs(count, settings.batch_size)
-    state = new_state(settings, dataset, device, steps=epochs * steps_per_epoch(count, settings.batch_size))
+    state = new_state(settings, dataset, device, steps=settings.epochs * steps_per_epoch(count, settings.batch_size))
     if resume is not None:
         state.restore(resume)
     model = (
@@ -125,11 +127,13 @@ def fit(
     )
     flip = dataset.mirror_ok if settings.flip is None else settings.flip
     precision = autocast(settings.precision, device)
-    while state.epoch < epochs:
+    while state.epoch < settings.epochs:
         started = time.perf_counter()
         torch.manual_seed(epoch_seed(settings.seed, state.epoch))
         lr = float(state.scheduler.get_last_lr()[0])
-        loss, accuracy = train_one_epoch(model, state, train, settings, flip=flip, precision=precision)
+        loss, accuracy = train_one_epoch(
+            model, state, train, settings, batch_size=settings.batch_size, flip=flip, precision=precision
+        )
         seconds = time.perf_counter() - started
         average_buffers(state.model)
         val_loss, val_accuracy = evaluate(state.model, val, precision=precision)
@@ -179,13 +183,14 @@ def train_one_epoch(
     split: DeviceSplit,
     settings: FitSettings,
     *,
+    batch_size: int,
     flip: bool,
     precision: AbstractContextManager[Any],
 ) -> tuple[float, float]:
     """One pass in an order drawn from seed and epoch. Returns mean loss and accuracy over all processes."""
     model.train()
     totals = torch.zeros(3, dtype=torch.float64, device=split.device)  # loss, correct, count
-    for index in global_batches(len(split), settings.batch_size, seed=settings.seed, epoch=state.epoch):
+    for index in global_batches(len(split), batch_size, seed=settings.seed, epoch=state.epoch):
         images, labels = split.take(index[rank() :: world_size()])
         inputs = augment(images, settings, flip=flip).contiguous(memory_format=torch.channels_last)
         with precision:

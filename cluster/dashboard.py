@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlparse
 
@@ -10,6 +11,8 @@ import httpx
 from app.errors import ClusterError
 from cluster.environment import read_token
 
+PUT_ATTEMPTS = 3
+RETRY_S = 1.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -33,7 +36,11 @@ class Dashboard:
         return self._request("POST", path, body, timeout_s).json()
 
     def put(self, path: str, body: object, *, timeout_s: float = 60.0) -> None:
-        self._request("PUT", path, body, timeout_s)
+        """Repeats on an internal error of the cluster: a PUT is the same however often it is sent.
+
+        On a machine with a high load, Ray sometimes gives up on the first actor of a service.
+        """
+        self._request("PUT", path, body, timeout_s, attempts=PUT_ATTEMPTS)
 
     def delete(self, path: str, *, timeout_s: float = 60.0) -> None:
         self._request("DELETE", path, None, timeout_s)
@@ -41,7 +48,7 @@ class Dashboard:
     def close(self) -> None:
         self._client.close()
 
-    def _request(self, method: str, path: str, body: object, timeout_s: float) -> httpx.Response:
+    def _request(self, method: str, path: str, body: object, timeout_s: float, *, attempts: int = 1) -> httpx.Response:
         try:
             answer = self._client.request(method, path, json=body, timeout=timeout_s)
         except httpx.ConnectError as error:
@@ -54,6 +61,9 @@ class Dashboard:
                 f"the Ray cluster at {self.url} refused this user's token; "
                 "name the right one with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
             )
+        if answer.is_server_error and attempts > 1:
+            time.sleep(RETRY_S)
+            return self._request(method, path, body, timeout_s, attempts=attempts - 1)
         if answer.is_error:
             raise ClusterError(f"the Ray cluster at {self.url} refused: {last_line(answer.text)}")
         return answer

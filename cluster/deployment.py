@@ -9,15 +9,17 @@ When step 1 fails the document from before is put back, and the old service neve
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.artifact import local_folder, read_manifest
+from app.config import DEFAULT_HTTP_PORT, http_host
 from app.errors import BadInput, ClusterError
 from cluster.ports import check_port_free
-from cluster.serve_client import Progress, ServeClient, ServeState
+from cluster.serve_client import Progress, ServeClient, ServeState, wait_until_answering
 from cluster.serve_document import (
     ROUTER,
     Scale,
@@ -97,6 +99,43 @@ def deploy(
         time.sleep(_DRAIN_S)
         _put(client, plan.after, plan.traffic_after, host, port)
     return plan.traffic_after
+
+
+def put_live(
+    client: ServeClient,
+    model: str,
+    champion: ServedVersion,
+    *,
+    port: int,
+    scale: Scale | None = None,
+    on_progress: Progress | None = None,
+) -> str:
+    """Gives all traffic to one version, as champion, and returns the URL once it answers there.
+
+    Raises what `deploy` raises, and ClusterError when the service does not get ready; what was served
+    before is then served again.
+    """
+    host = http_host()
+    before = client.state().declared
+    champion = dataclasses.replace(champion, aliases=tuple({*champion.aliases, "champion"}), weight=1.0)
+    deploy(client, model, [champion], host=host, port=port, scale=scale, on_progress=on_progress)
+    url = service_url(host, port)
+    try:
+        wait_until_answering(url)
+    except BaseException:
+        client.put(build_document(before.values(), host=host, port=port))
+        raise
+    return url
+
+
+def service_url(host: str | None, port: int) -> str:
+    """Where a client on this machine asks."""
+    return f"http://{'127.0.0.1' if host in (None, '0.0.0.0') else host}:{port}"
+
+
+def service_port(client: ServeClient, wanted: int | None) -> int:
+    """The port that was asked for, else that of the service that runs, else the default."""
+    return wanted or client.state().port or DEFAULT_HTTP_PORT
 
 
 def set_traffic(client: ServeClient, traffic: Traffic, *, timeout_s: float = 30.0) -> Traffic:

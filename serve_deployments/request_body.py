@@ -179,7 +179,7 @@ async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
     except (MultiPartException, ValueError, LookupError) as error:  # the last two: boundary, charset, malformed parts
         raise BadInput(f"the multipart body cannot be read: {error}") from error
     try:
-        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if len(files) != 1:
             raise BadInput(f"one file is expected, not {len(files)}")
         image = await files[0].read()

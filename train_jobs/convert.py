@@ -10,9 +10,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from app.artifact import CHECKPOINT_FILE, Lineage, open_bundle
 from app.config import Home
 from app.datasets import Dataset
+from app.errors import BadInput
 from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings
@@ -30,6 +33,14 @@ class ConvertedVersion:
     """Size of the fp32 graph."""
     max_error: float
     latency_ms: dict[str, float]
+    baseline_accuracy: float
+    """Of always answering the most frequent class of the test split."""
+
+    def learned_nothing(self) -> str:
+        return (
+            f"its test accuracy of {self.onnx_accuracy:.2%} is no better than always answering the most frequent "
+            f"class ({self.baseline_accuracy:.2%})"
+        )
 
     def summary(self) -> dict[str, object]:
         """The figures of the variants, as every job and `--json` give them."""
@@ -67,6 +78,8 @@ def convert(settings: ConvertSettings, home: Home) -> ConvertedVersion:
 
 
 def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Registry) -> ConvertedVersion:
+    if not run.best_checkpoint.is_file():
+        raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
     dataset = prepare_on_cluster(run.settings, home, seed=run.settings.seed)
     return convert_checkpoint(
         run.best_checkpoint,
@@ -140,14 +153,18 @@ def convert_checkpoint(
         f"largest difference {measured.max_error:.1e}"
     )
     say(f"registered {version.reference}")
-    return ConvertedVersion(
+    converted = ConvertedVersion(
         version=version,
         pytorch_accuracy=measured.pytorch_accuracy,
         onnx_accuracy=fp32.accuracy,
         bytes=fp32.bytes,
         max_error=measured.max_error,
         latency_ms=fp32.latency_ms,
+        baseline_accuracy=float(np.bincount(dataset.test.labels).max() / len(dataset.test.labels)),
     )
+    if converted.onnx_accuracy <= converted.baseline_accuracy:
+        say(f"warning: {version.reference} has learned nothing yet: {converted.learned_nothing()}")
+    return converted
 
 
 if __name__ == "__main__":

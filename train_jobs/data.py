@@ -6,6 +6,7 @@ import json
 
 from app.artifact import Manifest
 from app.config import Home
+from app.dataset_cache import SKIPPED_FILE
 from app.datasets import Dataset, load, prepare
 from app.errors import BadInput, NotFound
 from app.settings import DataSettings
@@ -28,7 +29,11 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
     counts = f"{len(dataset.train.labels):,} train, {len(dataset.val.labels):,} val, {len(dataset.test.labels):,} test"
     say(f"{dataset.name}: {counts} images of {len(dataset.labels)} classes at {width}x{height}")
     if dataset.skipped:
-        say(f"{len(dataset.skipped)} unreadable files were left out, such as {dataset.skipped[0].path}")
+        first = dataset.skipped[0]
+        say(
+            f"left out {len(dataset.skipped):,} unreadable, as {first.path} ({first.reason}); all are in "
+            f"{dataset.folder / SKIPPED_FILE}"
+        )
     return dataset
 
 

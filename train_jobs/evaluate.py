@@ -23,13 +23,16 @@ def main(settings: EvaluateSettings) -> None:
     version = Registry(home).resolve(settings.version)
     bundle = open_bundle(version.folder)
     dataset = dataset_for(bundle.manifest, settings.data, home)
+    name = settings.data or bundle.manifest.lineage.dataset
     split: Split = getattr(dataset, settings.split)
     classifier = OnnxClassifier.from_bundle(bundle, variant=settings.variant)
     measured = evaluate(predict_in_batches(classifier.predict, split.images), split.labels, dataset.labels)
     for row in measured.classes:
         confused = f"  mostly taken for {row.most_confused_with}" if row.most_confused_with else ""
         say(f"{row.label:>20}  {row.count:>6} images  precision {row.precision:.2%}  recall {row.recall:.2%}{confused}")
-    say(f"accuracy {measured.accuracy:.2%}, loss {measured.loss:.4f} on {settings.split} of {dataset.name}")
+    say(
+        f"accuracy {measured.accuracy:.2%}, loss {measured.loss:.4f} on {settings.split} of {name}"
+    )
     finish(
         {
             "version": version.reference,

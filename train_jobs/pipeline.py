@@ -15,8 +15,8 @@ from app.gates import Gate, require
 from app.options import run_job
 from app.registry import CHAMPION, ModelVersion, Registry
 from app.settings import PipelineSettings, TrainSettings
-from cluster.deployment import deploy, start_serve
-from cluster.serve_client import ServeClient, wait_until_answering
+from cluster.deployment import put_live, service_port, start_serve
+from cluster.serve_client import ServeClient
 from cluster.serve_document import ServedVersion
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.train import TrainedVersion, train
@@ -30,11 +30,15 @@ def main(settings: PipelineSettings) -> None:
     total = Stopwatch()
     # First: a port in use stops the job now and not after the training; and Serve starts meanwhile.
     serve = ServeClient(job.dashboard_url)
-    start_serve(serve, host=http_host(), port=settings.port)
+    port = service_port(serve, settings.port)
+    start_serve(serve, host=http_host(), port=port)
     trained = train(train_part(settings), job.home)
     watch = Stopwatch()
     version = promote(trained, job.home)
-    url = put_live(serve, version, settings.port)
+    say(f"deploying {version.reference} on Ray Serve")
+    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases)
+    url = put_live(serve, version.name, served, port=port, on_progress=_say_status)
+    say(f"live at {url}")
     serve_seconds = watch.restart()
     measured = check_over_http(url, trained)
     finish(
@@ -56,7 +60,13 @@ def train_part(settings: PipelineSettings) -> TrainSettings:
 
 
 def promote(trained: TrainedVersion, home: Home) -> ModelVersion:
-    """Makes the new version the champion and returns it with that alias."""
+    """Makes the new version the champion and returns it with that alias.
+
+    Raises GateFailed for a model that has learned nothing; it stays registered, without an alias.
+    """
+    converted = trained.converted
+    if converted.onnx_accuracy <= converted.baseline_accuracy:
+        raise GateFailed(f"{converted.version.reference} is not promoted: {converted.learned_nothing()}")
     registry = Registry(home)
     registry.promote(
         trained.converted.version,
@@ -67,18 +77,6 @@ def promote(trained: TrainedVersion, home: Home) -> ModelVersion:
     version = registry.resolve(f"{trained.converted.version.name}@{CHAMPION}")
     say(f"{version.reference} is now {CHAMPION}")
     return version
-
-
-def put_live(serve: ServeClient, version: ModelVersion, port: int) -> str:
-    """Deploys the version behind the router and returns the URL that answers for it."""
-    host = http_host()
-    say(f"deploying {version.reference} on Ray Serve")
-    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases, weight=1.0)
-    deploy(serve, version.name, [served], host=host, port=port, on_progress=_say_status)
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    wait_until_answering(url)
-    say(f"live at {url}")
-    return url
 
 
 def check_over_http(url: str, trained: TrainedVersion) -> HttpEvaluation:
@@ -101,6 +99,7 @@ def result_of(trained: TrainedVersion, version: ModelVersion, measured: HttpEval
         "version": version.reference,
         "aliases": list(version.aliases),
         "run": trained.run.name,
+        "val_accuracy": trained.best.val_accuracy,
         "test_accuracy": {
             "pytorch": converted.pytorch_accuracy,
             "onnx": converted.onnx_accuracy,

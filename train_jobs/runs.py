@@ -24,6 +24,8 @@ class Run:
     settings: TrainSettings
     tracking_run_id: str
     """The one MLflow run, kept over every restart."""
+    version: str = ""
+    """What the finished run registered."""
 
     @property
     def name(self) -> str:
@@ -47,7 +49,7 @@ class Run:
 
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = {"settings": asdict(self.settings), "tracking_run_id": self.tracking_run_id}
+        content = {"settings": asdict(self.settings), "tracking_run_id": self.tracking_run_id, "version": self.version}
         write_atomically(self.folder / "run.json", json.dumps(content, indent=2))
 
     def history(self) -> list[EpochReport]:
@@ -62,7 +64,7 @@ def open_run(home: Home, name: str) -> Run:
     folder = home.runs / name
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return Run(folder, TrainSettings(**content["settings"]), content["tracking_run_id"])
+        return Run(folder, TrainSettings(**content["settings"]), content["tracking_run_id"], content["version"])
     except FileNotFoundError as error:
         have = ", ".join(sorted(path.parent.name for path in home.runs.glob("*/run.json"))[-5:]) or "none"
         raise NotFound(f"there is no training run {name!r} (latest: {have})") from error
@@ -71,12 +73,15 @@ def open_run(home: Home, name: str) -> Run:
 
 
 def run_to_resume(home: Home, settings: TrainSettings) -> Run:
-    """Raises BadInput when other settings than `--resume` are given: they would be ignored."""
+    """Raises BadInput for a finished run, and when other settings than `--resume` are given: they would be ignored."""
     assert settings.resume is not None
     others = to_argv(dataclasses.replace(settings, resume=None, git_commit=""))
     if others:
         raise BadInput(f"--resume goes on with the run's own settings; leave out {' '.join(others)}")
-    return open_run(home, settings.resume)
+    run = open_run(home, settings.resume)
+    if run.version:
+        raise BadInput(f"run {run.name} is finished: it is {run.version}")
+    return run
 
 
 def new_run_name(settings: TrainSettings, dataset: str) -> str:

@@ -19,11 +19,12 @@ from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig,
 from ray.train.torch import TorchTrainer
 
 from app.artifact import Lineage
-from app.batches import default_epochs
+from app.batches import with_defaults
 from app.checkpoint import STATE_FILE, EpochReport
 from app.config import CPU, Home
 from app.datasets import Dataset
 from app.errors import BadInput, ClusterError, MantaError
+from app.models import architecture, build_net
 from app.options import run_job
 from app.registry import Registry
 from app.settings import FitSettings, TrainSettings
@@ -49,6 +50,10 @@ class TrainedVersion:
     convert_seconds: float
     tracking_uri: str
 
+    @property
+    def best(self) -> EpochReport:
+        return max(self.history, key=lambda report: report.score)
+
 
 def main(settings: TrainSettings) -> None:
     home = connect().home
@@ -59,7 +64,7 @@ def main(settings: TrainSettings) -> None:
             "version": version.reference,
             "run": trained.run.name,
             "epochs": len(trained.history),
-            "val_accuracy": max(trained.history, key=lambda report: report.score).val_accuracy,
+            "val_accuracy": trained.best.val_accuracy,
             "variants": [trained.converted.summary()],
             "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
             "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},
@@ -74,14 +79,13 @@ def main(settings: TrainSettings) -> None:
 def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     """Data -> Ray Train -> best checkpoint -> gated bundle -> a version in the registry."""
     watch = Stopwatch()
+    architecture(settings.model)  # a misspelt name is said before any image is read
     resumed = run_to_resume(home, settings) if settings.resume else None
     settings = resumed.settings if resumed else settings
     dataset = prepare_on_cluster(settings, home, seed=settings.seed)
     check_fits(settings, dataset)
     registry = Registry(home)
-    settings = dataclasses.replace(
-        settings, epochs=settings.epochs or default_epochs(len(dataset.train.labels), settings.batch_size)
-    )
+    settings = with_defaults(settings, len(dataset.train.labels), settings.workers)
     run = resumed or start_run(settings, dataset, home, registry)
     if resumed:
         registry.reopen_run(run.tracking_run_id)
@@ -114,6 +118,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         registry.end_run(run.tracking_run_id, "FAILED")
         raise
     registry.end_run(run.tracking_run_id, "FINISHED")
+    dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
         dataset=dataset,
@@ -127,8 +132,6 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
 
 def check_fits(settings: TrainSettings, dataset: Dataset) -> None:
     """Raises BadInput before any worker starts, for what every worker would refuse."""
-    from app.models import build_net
-
     build_net(settings.model, len(dataset.labels), dataset.input_size, dropout=settings.dropout)
     if len(dataset.train.labels) < 2 * settings.workers:
         raise BadInput(f"{len(dataset.train.labels)} training images are too few for {settings.workers} workers")
@@ -162,9 +165,7 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
     )
     trainer = TorchTrainer(
         lambda: train_worker(task),
-        scaling_config=ScalingConfig(
-            num_workers=settings.workers, use_gpu=gpu, resources_per_worker=resources
-        ),
+        scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=gpu, resources_per_worker=resources),
         run_config=RunConfig(  # type: ignore[call-arg]  # ray.train types it as its old version
             name=run.name,
             storage_path=str(run.folder.parent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +10,9 @@ from rich.table import Table
 
 from app.cli.output import Output
 from app.config import Home
-from app.errors import ClusterError
 from cluster import local
-from cluster.connection import Connection, connect, missing_serve_flags
+from cluster.connection import Connection, connect, missing_serve_flags, named_address
+from cluster.deployment import service_url
 from cluster.serve_client import ServeClient, ServeState
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
@@ -69,11 +70,15 @@ def status(json: Json = False) -> None:
 
     Example: manta status --json
     """
-    output = Output(as_json=json)
-    connection = connect(Home.from_env())
-    client = ServeClient(connection.dashboard_url)
-    state = client.state()
-    client.close()
+    output, home = Output(as_json=json), Home.from_env()
+    if named_address() is None and local.find(home) is None:
+        output.say("no cluster runs")
+        output.next_commands("manta up", "manta versions")
+        output.result({"dashboard_url": None, "missing_flags": [], "url": None, "traffic": None, "applications": {}})
+        return
+    connection = connect(home)
+    with contextlib.closing(ServeClient(connection.dashboard_url)) as client:
+        state = client.state()
     missing = missing_serve_flags(connection)
     output.facts("Ray cluster", cluster_facts(connection, state, missing))
     if state.applications:
@@ -83,7 +88,7 @@ def status(json: Json = False) -> None:
         {
             "dashboard_url": connection.dashboard_url,
             "missing_flags": list(missing),
-            "url": service_url(state),
+            "url": url_of(state),
             "traffic": state.traffic.to_dict() if state.traffic else None,
             "applications": {name: application.status for name, application in state.applications.items()},
         }
@@ -91,7 +96,7 @@ def status(json: Json = False) -> None:
 
 
 def cluster_facts(connection: Connection, state: ServeState, missing: tuple[str, ...]) -> list[tuple[str, str]]:
-    rows = [("dashboard", connection.dashboard_url), ("service", service_url(state) or "not running")]
+    rows = [("dashboard", connection.dashboard_url), ("service", url_of(state) or "not running")]
     if missing:
         rows.append(("slow", f"Ray was started without {', '.join(f'{flag}=1' for flag in missing)}"))
     return rows
@@ -113,21 +118,8 @@ def application_table(state: ServeState) -> Table:
     return table
 
 
-def service_url(state: ServeState) -> str | None:
-    if state.port is None or not state.applications:
-        return None
-    host = "127.0.0.1" if state.host in (None, "0.0.0.0") else state.host
-    return f"http://{host}:{state.port}"
-
-
-def running_service_url() -> str:
-    """Raises ClusterError when no service runs on the cluster."""
-    client = ServeClient(connect(Home.from_env()).dashboard_url)
-    url = service_url(client.state())
-    client.close()
-    if url is None:
-        raise ClusterError("no service runs; start one with: manta serve NAME/VERSION")
-    return url
+def url_of(state: ServeState) -> str | None:
+    return service_url(state.host, state.port) if state.port is not None and state.applications else None
 
 
 def ray_hint(connection: Connection, output: Output) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from app.cli.output import Output, size_text
 from app.cli.session import Session, session
-from app.config import Home, http_host
+from app.config import DEFAULT_HTTP_PORT, Home, http_host
 from app.errors import ClusterError
 from app.options import to_argv, with_options
 from app.settings import (
@@ -76,7 +76,7 @@ def pipeline(settings: PipelineCommand) -> None:
     """
     output = Output(as_json=settings.json)
     settings = prepared(settings)
-    with session(output, port=settings.port, keep=settings.keep) as running:
+    with session(output, serving=True, port=settings.port, keep=settings.keep) as running:
         was_served = check_port(running, settings.port)
         try:
             with resumable(settings, running.home, output):
@@ -165,24 +165,22 @@ def absolute(data: str | None) -> str | None:
     return str(Path(data).expanduser().absolute())
 
 
-def check_port(running: Session, port: int) -> bool:
+def check_port(running: Session, port: int | None) -> bool:
     """Whether a service already runs on this cluster. Raises PortInUse, or ClusterError when it has another port."""
-    client = ServeClient(running.connection.dashboard_url)
-    state = client.state()
-    client.close()
+    with contextlib.closing(ServeClient(running.connection.dashboard_url)) as client:
+        state = client.state()
     if state.port is None:
         if running.connection.local is not None:
-            check_port_free(http_host(), port)
+            check_port_free(http_host(), port or DEFAULT_HTTP_PORT)
         return False
-    if state.port != port:
-        raise ClusterError(f"this cluster already serves on port {state.port}; pass --port {state.port}")
+    if port not in (None, state.port):
+        raise ClusterError(f"this cluster already serves on port {state.port}; leave out --port, or `manta down` first")
     return bool(state.applications)
 
 
 def end_service(running: Session) -> None:
-    client = ServeClient(running.connection.dashboard_url)
-    client.shutdown()
-    client.close()
+    with contextlib.closing(ServeClient(running.connection.dashboard_url)) as client:
+        client.shutdown()
 
 
 @contextlib.contextmanager
@@ -206,6 +204,7 @@ def show_pipeline(result: dict[str, Any], output: Output, *, kept: bool) -> None
         [
             *accuracy_rows(result),
             *file_rows(result),
+            ("validation accuracy", f"{result['val_accuracy']:.2%}"),
             ("HTTP latency, one client", f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"),
             (
                 "seconds",

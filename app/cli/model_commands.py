@@ -145,6 +145,8 @@ def predict(
     """
     if model and url:
         raise BadInput("give --model to run a version here, or --url to ask a service, not both")
+    if url and "://" not in url:
+        url = f"http://{url}"
     output = Output(as_json=json)
     files = list(image_files(paths))
     ask = _over_http(url, top_k) if url else _locally(model, top_k)
@@ -156,7 +158,7 @@ def predict(
             answers.append({"file": str(file), "error": str(error)})
         output.say(_answer_line(answers[-1]))
     failed = sum("error" in answer for answer in answers)
-    output.next_commands("manta versions", "manta serve NAME/VERSION")
+    output.next_commands(f"curl -s {url}/model/info" if url else "manta versions")
     output.result({"predictions": answers, "failed": failed})
     if failed:
         raise BadInput(f"{failed} of {len(files)} files could not be classified")

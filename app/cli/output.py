@@ -23,10 +23,14 @@ class Output:
         self._people.print(line, markup=False)
 
     def table(self, table: Table) -> None:
-        self._people.print(table)
+        """Never narrower than its content: a cut version number is worse than a long line."""
+        if not self._as_json:
+            self._people.print(table, width=max(self._people.width, 160))
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """A title and aligned lines of name and value; values are never cut, so that paths can be copied."""
+        if self._as_json:
+            return
         self._people.print(f"\n{title}", style="bold", markup=False)
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
@@ -34,6 +38,8 @@ class Output:
 
     def next_commands(self, *commands: str) -> None:
         """Every command ends with what to run next."""
+        if self._as_json:
+            return
         self._people.print("\nnext:", style="bold")
         for command in commands:
             self._people.print(f"  {command}", markup=False)

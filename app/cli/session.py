@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from app.cli.output import Output
-from app.config import Home, http_host
+from app.config import DEFAULT_HTTP_PORT, Home, http_host
 from app.errors import JobFailed
 from app.options import ERROR_PREFIX
 from cluster import local
@@ -42,19 +42,19 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(output: Output, *, port: int | None = None, keep: bool = False) -> Iterator[Session]:
+def session(output: Output, *, serving: bool = False, port: int | None = None, keep: bool = False) -> Iterator[Session]:
     """Joins the cluster of RAY_ADDRESS or `manta up`; without one it starts one and stops it again at the end.
 
     The end may be success, failure or Ctrl-C; with `keep`, success leaves the cluster running.
-    port: of the HTTP service that is wanted; PortInUse is raised before a cluster is started in vain.
+    serving: the command needs the HTTP port; PortInUse is raised before a cluster is started in vain.
     """
     home = Home.from_env()
     with _terminate_like_ctrl_c():
         if named_address() or local.find(home):
             yield Session(home, connect(home), started_here=False)
             return
-        if port is not None:
-            check_port_free(http_host(), port)
+        if serving:
+            check_port_free(http_host(), port or DEFAULT_HTTP_PORT)
         output.say("starting a local Ray cluster")
         ended_well = False
         try:

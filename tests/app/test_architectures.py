@@ -73,7 +73,9 @@ def test_self_attention_starts_as_the_identity_and_then_looks_everywhere() -> No
 
 def test_the_shortcut_of_resnet20_has_no_parameters_and_pads_channels() -> None:
     block = BasicBlock(4, 6, stride=2).eval()
-    torch.nn.init.zeros_(block.second[1].weight)
+    norm = block.second[1]
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    torch.nn.init.zeros_(norm.weight)
     images = torch.rand(1, 4, 8, 8)
     with torch.no_grad():
         out = block(images)

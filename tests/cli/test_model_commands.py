@@ -97,6 +97,12 @@ def test_models_counts_parameters_and_operations(home: Home) -> None:
     assert table["layers"][-1]["output_shape"] == [10]
 
 
+def test_status_without_a_cluster_is_an_answer_not_an_error(home: Home) -> None:
+    status = manta_json(home, "status")
+    assert status["dashboard_url"] is None
+    assert status["applications"] == {}
+
+
 VERBS = (
     *("pipeline", "train", "convert", "evaluate"),
     *("models", "versions", "predict", "serve", "up", "down", "status"),
