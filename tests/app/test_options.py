@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -168,6 +168,8 @@ CONVERT = st.builds(ConvertSettings, source=TEXT, data=st.none() | TEXT, name=NA
 
 @settings(max_examples=60, deadline=None)
 @given(st.one_of(PIPELINE, LOOP, CONVERT))
+@example(ConvertSettings(source="--data"))
+@example(ConvertSettings(source="-1", data="--", git_commit="-x"))
 def test_settings_survive_the_command_line(given_settings: PipelineSettings | LoopSettings | ConvertSettings) -> None:
     assert parse(type(given_settings), to_argv(given_settings)) == given_settings
 
