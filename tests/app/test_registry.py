@@ -94,7 +94,7 @@ def test_every_form_of_reference(shared: Registry, reference: str, expected: str
     [
         ("pets/9", "model 'pets' has no version 9"),
         ("pets/0", "model 'pets' has no version 0"),
-        ("pets@nobody", "model 'pets' has no alias 'nobody'"),
+        ("pets@nobody", "model 'pets' has no alias 'nobody'; `manta versions pets` lists what there is"),
         ("cars", "there is no model 'cars'"),
         ("cars/1", "there is no model 'cars'"),
         ("cars@champion", "there is no model 'cars'"),
