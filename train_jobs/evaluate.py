@@ -30,9 +30,7 @@ def main(settings: EvaluateSettings) -> None:
     for row in measured.classes:
         confused = f"  mostly taken for {row.most_confused_with}" if row.most_confused_with else ""
         say(f"{row.label:>20}  {row.count:>6} images  precision {row.precision:.2%}  recall {row.recall:.2%}{confused}")
-    say(
-        f"accuracy {measured.accuracy:.2%}, loss {measured.loss:.4f} on {settings.split} of {name}"
-    )
+    say(f"accuracy {measured.accuracy:.2%}, loss {measured.loss:.4f} on {settings.split} of {name}")
     finish(
         {
             "version": version.reference,
