@@ -43,6 +43,10 @@ def building(target: Path) -> Iterator[Path]:
 
 
 def _publish(folder: Path, target: Path) -> None:
+    for path in (*folder.iterdir(), folder):  # else a power cut could leave a whole folder of empty files
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
     try:
         folder.rename(target)
     except OSError:
@@ -61,7 +65,10 @@ def _remove_leftovers(parent: Path) -> None:
 
 
 def _owner_lives(folder: Path) -> bool:
-    host, pid, started, _ = folder.name.removeprefix(_PREFIX).rsplit("-", 3)
+    try:
+        host, pid, started, _ = folder.name.removeprefix(_PREFIX).rsplit("-", 3)
+    except ValueError:  # not one of ours
+        return True
     if host != socket.gethostname():
         with contextlib.suppress(FileNotFoundError):
             return time.time() - folder.stat().st_mtime < _FOREIGN_LEFTOVER_S

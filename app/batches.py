@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from app.datasets import Split
 from app.settings import FitSettings
 
 S = TypeVar("S", bound=FitSettings)
+T = TypeVar("T")
 
 DEVICE_BUDGET_BYTES = 4 * 2**30
 """A split larger than this is not kept on an accelerator but copied there batch by batch."""
@@ -74,6 +76,20 @@ def with_defaults(settings: S, count: int, processes: int) -> S:
     batch_size = settings.batch_size or default_batch_size(count, processes)
     epochs = settings.epochs or default_epochs(count, batch_size)
     return dataclasses.replace(settings, batch_size=batch_size, epochs=epochs)
+
+
+OnProgress = Callable[[float], None]
+"""Gets the share of an epoch that is done, 0 to 1."""
+
+
+def reporting(batches: Iterator[T], total: int, on_progress: OnProgress, *, every_s: float = 5.0) -> Iterator[T]:
+    """The same batches; every `every_s` seconds says which share of `total` is done."""
+    said = time.monotonic()
+    for number, batch in enumerate(batches):
+        if (now := time.monotonic()) - said >= every_s:
+            said = now
+            on_progress(number / total)
+        yield batch
 
 
 def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:

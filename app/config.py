@@ -26,7 +26,7 @@ class Home:
 
     @classmethod
     def from_env(cls) -> Home:
-        return cls(Path(os.environ.get("MANTA_HOME", "~/.manta")).expanduser().resolve())
+        return cls(Path(os.environ.get("MANTA_HOME") or "~/.manta").expanduser().resolve())
 
     @property
     def datasets(self) -> Path:

@@ -132,10 +132,10 @@ def load(folder: Path) -> Dataset:
     """Opens a cached data set without reading its pixels. Raises BadDataset when it is missing or damaged."""
     try:
         card = Card.from_dict(json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
-        train, val, test = (_load_split(folder, split, card.input_size) for split in SPLITS)
+        train, val, test = (_load_split(folder, split, card) for split in SPLITS)
     except FileNotFoundError as error:
         raise BadDataset(f"no decoded data set in {folder}") from error
-    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, OSError, AttributeError, EOFError) as error:
         raise BadDataset(f"the decoded data set in {folder} is damaged: {error}") from error
     if card.format_version != FORMAT_VERSION:
         raise BadDataset(f"the decoded data set in {folder} was written by another version of Manta")
@@ -153,10 +153,12 @@ def load(folder: Path) -> Dataset:
     )
 
 
-def _load_split(folder: Path, split: str, input_size: tuple[int, int]) -> Split:
+def _load_split(folder: Path, split: str, card: Card) -> Split:
     images = np.load(folder / f"{split}.images.npy", mmap_mode="r")
     labels = np.load(folder / f"{split}.labels.npy")
     labels.flags.writeable = False
-    if images.shape != (len(labels), *input_size, 3) or images.dtype != np.uint8 or labels.dtype != np.int64:
+    if images.shape != (len(labels), *card.input_size, 3) or images.dtype != np.uint8 or labels.dtype != np.int64:
         raise ValueError(f"{split} has images {images.dtype} {images.shape} for {len(labels)} labels")
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(card.labels):
+        raise ValueError(f"{split} has labels outside of its {len(card.labels)} classes")
     return Split(images, labels)

@@ -178,7 +178,7 @@ def _reusable(target: Path) -> Dataset | None:
     try:
         return load(target)
     except BadDataset:
-        shutil.rmtree(target)
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
         return None
 
 

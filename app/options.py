@@ -98,6 +98,9 @@ def run_command_line(app: typer.Typer) -> None:
     except MantaError as error:
         print(f"{ERROR_PREFIX}{error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that cannot be read
+        print(f"{ERROR_PREFIX}{error}", file=sys.stderr)
+        sys.exit(MantaError.exit_code)
 
 
 def field_docs(settings: type) -> dict[str, str]:

@@ -6,29 +6,24 @@ Only drivers (jobs and the command line) write here; serving processes never imp
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
-import json
-import logging
-import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
 from app.errors import BadInput, MantaError, NotFound
+from app.mlflow_store import open_client, tracking_uri
+from app.promotions import Promotion, append_promotion
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 P = ParamSpec("P")
@@ -62,20 +57,6 @@ class ModelVersion:
         return local_folder(self.bundle_uri)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """One line of the promotion log: an alias moved."""
-
-    when: str
-    who: str
-    model: str
-    alias: str
-    before: str
-    """Version the alias pointed at; empty for none."""
-    after: str
-    why: str
-
-
 def _one_line(method: Callable[Concatenate[Registry, P], R]) -> Callable[Concatenate[Registry, P], R]:
     """Whatever MLflow raises leaves `method` as a MantaError of one line."""
 
@@ -98,11 +79,13 @@ class Registry:
     @_one_line
     def __init__(self, home: Home) -> None:
         self._home = home
-        home.root.mkdir(parents=True, exist_ok=True)
-        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{quote(str(home.mlflow_database))}"
+        try:
+            home.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MantaError(f"MANTA_HOME {home.root} cannot be used: {error.strerror}") from error
+        self.tracking_uri = tracking_uri(home)
         self._local = self.tracking_uri.startswith("sqlite:")
-        with _exclusive(home.root / "mlflow.lock"):  # MLflow makes its tables without one: two at once both fail
-            self._client = _quiet_client(self.tracking_uri)
+        self._client = open_client(home)
 
     # Runs
 
@@ -313,56 +296,3 @@ def parse_reference(reference: str) -> tuple[str | None, str | None, str | None]
     if not text or found is None:
         raise BadInput(f"{reference!r} is no version: write name@alias, name/3, name, or 3")
     return found["name"], found["alias"], found["number"] or found["version"]
-
-
-def append_promotion(log: Path, promotion: Promotion) -> None:
-    """One write of one line in append mode, then fsync: a crash cannot damage earlier lines."""
-    line = json.dumps(asdict(promotion), ensure_ascii=False).encode() + b"\n"
-    with log.open("a+b", buffering=0) as file:
-        if _is_cut(file):
-            line = b"\n" + line
-        file.write(line)
-        os.fsync(file.fileno())
-
-
-def read_promotions(log: Path) -> list[Promotion]:
-    """All promotions, oldest first; a line that a crash cut off is left out."""
-    if not log.is_file():
-        return []
-    return [promotion for line in log.read_bytes().split(b"\n") if (promotion := _promotion(line)) is not None]
-
-
-def _promotion(line: bytes) -> Promotion | None:
-    try:
-        return Promotion(**json.loads(line))
-    except (ValueError, TypeError):  # cut off
-        return None
-
-
-def _is_cut(log: BinaryIO) -> bool:
-    """Whether the last line lacks its end, so that the next one would be joined to it."""
-    if log.seek(0, os.SEEK_END) == 0:
-        return False
-    log.seek(-1, os.SEEK_END)
-    return log.read(1) != b"\n"
-
-
-@contextlib.contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    """One process at a time; a killed one holds nothing back."""
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _quiet_client(tracking_uri: str) -> MlflowClient:
-    """MLflow reports usage over the network and narrates its migrations unless told otherwise."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Its default of 7 is four minutes of silence when nobody listens there.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

@@ -142,6 +142,7 @@ class TrainSettings(FitSettings, DataSettings):
         _require(self.threads is None or self.threads >= 1, "--threads must be at least 1")
         _require_model_name(self.name)
         _require(self.max_failures >= 0, "--max-failures must not be negative")
+        _require(self.resume != "", "--resume must name a run")
         _require(
             self.batch_size is None or self.batch_size >= 2 * self.workers,
             f"--batch-size {self.batch_size} leaves fewer than 2 images for each of {self.workers} workers",
@@ -196,15 +197,21 @@ class PipelineSettings(TrainSettings):
 
 def default_run_name(dataset: str) -> str:
     """Named after the data and the time, so that a listing of runs is in order."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.") or "data"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.")[:60] or "data"
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def default_model_name(dataset: str) -> str:
+    """The data's name with everything left out that a reference (name/3, name@champion) could be mistaken for."""
+    return re.sub(r"[^\w. -]+", "-", dataset).strip(" -.")[:100] or "data"
 
 
 def _require_model_name(name: str | None) -> None:
     """Before hours of training: the registry takes no slash or colon, and `@` begins an alias."""
     _require(
-        name is None or re.fullmatch(r"[\w.-][\w. -]*", name) is not None,
-        f"--name {name!r} may hold letters, digits, dots, dashes, underscores and spaces only",
+        name is None or re.fullmatch(r"\w[\w. -]{0,99}", name) is not None,
+        f"--name {name!r:.120} may hold letters, digits, dots, dashes, underscores and spaces, 100 at most, "
+        "and begins with a letter or digit",
     )
 
 

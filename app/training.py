@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +31,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app import checkpoint
 from app.augment import augment
-from app.batches import DeviceSplit, channel_statistics, global_batches, steps_per_epoch, with_defaults
+from app.batches import (
+    DeviceSplit,
+    OnProgress,
+    channel_statistics,
+    global_batches,
+    reporting,
+    steps_per_epoch,
+    with_defaults,
+)
 from app.checkpoint import EpochReport, ModelCard
 from app.config import Home
 from app.curves import draw_curves
@@ -103,8 +111,11 @@ def fit(
     device: torch.device,
     resume: Path | None = None,
     on_epoch: OnEpoch = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> TrainState:
     """Trains to `settings.epochs` and calls `on_epoch` in every process after each of them.
+
+    `on_progress` hears every few seconds which share of the epoch is done.
 
     Raises BadInput when the images do not suit the architecture or the batch size, and MantaError when
     the loss is no number any more.
@@ -131,9 +142,9 @@ def fit(
         started = time.perf_counter()
         torch.manual_seed(epoch_seed(settings.seed, state.epoch))
         lr = float(state.scheduler.get_last_lr()[0])
-        loss, accuracy = train_one_epoch(
-            model, state, train, settings, batch_size=settings.batch_size, flip=flip, precision=precision
-        )
+        batches = global_batches(count, settings.batch_size, seed=settings.seed, epoch=state.epoch)
+        batches = reporting(batches, steps_per_epoch(count, settings.batch_size), on_progress)
+        loss, accuracy = train_one_epoch(model, state, train, batches, settings, flip=flip, precision=precision)
         seconds = time.perf_counter() - started
         average_buffers(state.model)
         val_loss, val_accuracy = evaluate(state.model, val, precision=precision)
@@ -181,16 +192,16 @@ def train_one_epoch(
     model: nn.Module,
     state: TrainState,
     split: DeviceSplit,
+    batches: Iterable[np.ndarray],
     settings: FitSettings,
     *,
-    batch_size: int,
     flip: bool,
     precision: AbstractContextManager[Any],
 ) -> tuple[float, float]:
-    """One pass in an order drawn from seed and epoch. Returns mean loss and accuracy over all processes."""
+    """One pass over these global batches of row numbers. Returns mean loss and accuracy over all processes."""
     model.train()
     totals = torch.zeros(3, dtype=torch.float64, device=split.device)  # loss, correct, count
-    for index in global_batches(len(split), batch_size, seed=settings.seed, epoch=state.epoch):
+    for index in batches:
         images, labels = split.take(index[rank() :: world_size()])
         inputs = augment(images, settings, flip=flip).contiguous(memory_format=torch.channels_last)
         with precision:
@@ -267,7 +278,14 @@ def main(settings: LoopSettings) -> None:
             state.save(best)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = fit(settings, dataset, device=device, resume=last if settings.resume else None, on_epoch=on_epoch)
+    state = fit(
+        settings,
+        dataset,
+        device=device,
+        resume=last if settings.resume else None,
+        on_epoch=on_epoch,
+        on_progress=lambda share: print(f"  {share:.0%} of the epoch", flush=True),
+    )
     draw_curves(state.history, out / "curves.png", f"{settings.model} on {dataset.name}")
     print(f"best epoch {state.best.epoch}: validation accuracy {state.best.val_accuracy:.2%}, in {best}")
 

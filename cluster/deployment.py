@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ from cluster.serve_document import (
     check_compatible,
     classifier_application,
     router_application,
-    runs_version,
     with_traffic,
 )
 
@@ -109,11 +108,12 @@ def put_live(
     port: int,
     scale: Scale | None = None,
     on_progress: Progress | None = None,
+    check: Callable[[str], object] = lambda _url: None,
 ) -> str:
     """Gives all traffic to one version, as champion, and returns the URL once it answers there.
 
-    Raises what `deploy` raises, and ClusterError when the service does not get ready; what was served
-    before is then served again.
+    `check` is called with the URL. Raises what it and `deploy` raise, and ClusterError when the service does
+    not get ready; what was served before is then served again.
     """
     host = http_host()
     before = client.state().declared
@@ -122,6 +122,7 @@ def put_live(
     url = service_url(host, port)
     try:
         wait_until_answering(url)
+        check(url)
     except BaseException:
         client.put(build_document(before.values(), host=host, port=port))
         raise
@@ -171,11 +172,9 @@ def plan_deployment(
     before = state.declared
     after = {name: config for name, config in before.items() if not name.startswith("classifier-")}
     after.setdefault(ROUTER, router_application(router_scale))
+    versions = [served.beside(before) for served in versions]
     for served in versions:
-        running = before.get(served.application)
-        if running is None or not runs_version(running, served):
-            running = classifier_application(served, scale)
-        after[served.application] = running
+        after[served.application] = before.get(served.application) or classifier_application(served, scale)
     live = state.traffic or Traffic(model=model)
     wanted = Traffic(model=model, versions=tuple(versions), revision=live.revision + 1)
     return Plan(before=before, after=after, traffic_before=live, traffic_after=wanted)

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from app.config import Home
 from app.errors import ClusterError, JobFailed
+from app.options import ERROR_PREFIX
 from cluster.dashboard import Dashboard
 
 RESULT_PREFIX = "manta-result: "
@@ -32,6 +33,8 @@ _PATIENCE_S = 30.0
 """How long a running job's cluster may not answer before it counts as lost."""
 _STOP_LIMIT_S = 10.0
 """Ray asks a driver to end (SIGTERM) and kills it 3 s later; then its workers go."""
+_RAYLET = ("(raylet)", "\x1b")
+"""Begins what Ray's daemons say into a job's log, also after the job's own last word."""
 _RAYS_OWN_LINES = re.compile(r"Running entrypoint for job |.*job_manager\.py:\d+ -- Runtime env is setting up")
 
 
@@ -192,7 +195,8 @@ class _Follower:
                 return
         if _RAYS_OWN_LINES.match(line):
             return
-        self._last_line = line.strip() or self._last_line
+        if not self._last_line.startswith(ERROR_PREFIX) and not line.startswith(_RAYLET):
+            self._last_line = line.strip() or self._last_line
         self._on_line(line)
 
     def _outcome(self, details: Mapping[str, Any]) -> JobOutcome:

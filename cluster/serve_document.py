@@ -8,6 +8,7 @@ everything else about a running application stays as it was deployed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,30 @@ class ServedVersion:
     weight: float = 0.0
     """Share of the traffic, relative to the other weights."""
 
+    suffix: str = ""
+    """Sets its application's name apart from that of another bundle with the same version."""
+
     @property
     def application(self) -> str:
-        """Another variant is another application, so that it too is loaded beside the old one."""
-        return f"classifier-{self.version}" + ("" if self.variant == "fp32" else f"-{self.variant}")
+        """Runs this bundle and variant and no other."""
+        return f"classifier-{self.version}" + ("" if self.variant == "fp32" else f"-{self.variant}") + self.suffix
+
+    def beside(self, running: Mapping[str, Mapping[str, Any]]) -> ServedVersion:
+        """The same version under a name that no other bundle runs under.
+
+        Version 1 of two models, say: an application that changed its bundle would answer for both meanwhile.
+        """
+        apart = dataclasses.replace(self, suffix="-" + hashlib.sha256(self.bundle_uri.encode()).hexdigest()[:8])
+        for each in (self, apart):
+            if each.application in running and runs_version(running[each.application], each):
+                return each
+        return apart if self.application in running else self
 
     def to_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "aliases": list(self.aliases), "application": self.application}
+        """The router's schema: the application's name, not how it came about."""
+        values = {**dataclasses.asdict(self), "aliases": list(self.aliases), "application": self.application}
+        del values["suffix"]
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +159,9 @@ def check_compatible(manifests: Mapping[str, Manifest], champion: str) -> None:
 
 
 def _version_from(values: Mapping[str, Any]) -> ServedVersion:
-    known = {field.name: values[field.name] for field in dataclasses.fields(ServedVersion)}
-    return ServedVersion(**{**known, "aliases": tuple(known["aliases"])})
+    names = ("version", "bundle_uri", "variant", "weight")
+    plain = ServedVersion(**{name: values[name] for name in names}, aliases=tuple(values["aliases"]))
+    return dataclasses.replace(plain, suffix=values["application"].removeprefix(plain.application))
 
 
 def _fragment(name: str, scale: Scale | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from app.datasets import Dataset
 from app.errors import BadInput
 from app.options import run_job
 from app.registry import ModelVersion, Registry
-from app.settings import ConvertSettings
+from app.settings import ConvertSettings, default_model_name
 from train_jobs.data import dataset_for, prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.runs import Run, open_run
@@ -84,7 +84,7 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
     return convert_checkpoint(
         run.best_checkpoint,
         dataset,
-        name=settings.name or run.settings.name or dataset.name,
+        name=settings.name or run.settings.name or default_model_name(dataset.name),
         lineage=Lineage(
             dataset=dataset.name,
             dataset_digest=dataset.digest,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 
 from app.artifact import Manifest
 from app.config import Home
 from app.dataset_cache import SKIPPED_FILE
 from app.datasets import Dataset, load, prepare
-from app.errors import BadInput, NotFound
+from app.errors import BadDataset, BadInput, NotFound
 from app.settings import DataSettings
 from train_jobs.ingest import ray_decoder
 from train_jobs.job import say
@@ -40,8 +40,10 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
 def dataset_of(manifest: Manifest, home: Home) -> Dataset:
     """The very dataset a model was trained on, by its digest. Raises NotFound when it is no longer cached."""
     for path in sorted(home.datasets.glob("*/dataset.json")):
-        if json.loads(path.read_text(encoding="utf-8")).get("digest") == manifest.lineage.dataset_digest:
-            return load(path.parent)
+        with contextlib.suppress(BadDataset):  # another dataset that is damaged
+            dataset = load(path.parent)
+            if dataset.digest == manifest.lineage.dataset_digest:
+                return dataset
     raise NotFound(
         f"the data that {manifest.name} was trained on ({manifest.lineage.dataset}) is not cached any more; pass --data"
     )

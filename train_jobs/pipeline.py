@@ -33,14 +33,11 @@ def main(settings: PipelineSettings) -> None:
     port = service_port(serve, settings.port)
     start_serve(serve, host=http_host(), port=port)
     trained = train(train_part(settings), job.home)
+    require_learned(trained)
     watch = Stopwatch()
-    version = promote(trained, job.home)
-    say(f"deploying {version.reference} on Ray Serve")
-    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri, aliases=version.aliases)
-    url = put_live(serve, version.name, served, port=port, on_progress=_say_status)
-    say(f"live at {url}")
+    url, measured = put_live_and_check(serve, trained, port)
     serve_seconds = watch.restart()
-    measured = check_over_http(url, trained)
+    version = promote(trained, job.home)
     finish(
         {
             **result_of(trained, version, measured),
@@ -59,14 +56,30 @@ def train_part(settings: PipelineSettings) -> TrainSettings:
     return TrainSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(TrainSettings)})
 
 
-def promote(trained: TrainedVersion, home: Home) -> ModelVersion:
-    """Makes the new version the champion and returns it with that alias.
-
-    Raises GateFailed for a model that has learned nothing; it stays registered, without an alias.
-    """
+def require_learned(trained: TrainedVersion) -> None:
+    """Raises GateFailed for a model that has learned nothing; it stays registered, without an alias."""
     converted = trained.converted
     if converted.onnx_accuracy <= converted.baseline_accuracy:
         raise GateFailed(f"{converted.version.reference} is not promoted: {converted.learned_nothing()}")
+
+
+def put_live_and_check(serve: ServeClient, trained: TrainedVersion, port: int) -> tuple[str, HttpEvaluation]:
+    """Deploys the new version and sends it the test split; what was served before comes back if that fails."""
+    version = trained.converted.version
+    measured: list[HttpEvaluation] = []
+
+    def check(url: str) -> None:
+        say(f"live at {url}")
+        measured.append(check_over_http(url, trained))
+
+    say(f"deploying {version.reference} on Ray Serve")
+    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri)
+    url = put_live(serve, version.name, served, port=port, on_progress=_say_status, check=check)
+    return url, measured[0]
+
+
+def promote(trained: TrainedVersion, home: Home) -> ModelVersion:
+    """Makes the version the champion, now that it is live and passed every gate; returns it with that alias."""
     registry = Registry(home)
     registry.promote(
         trained.converted.version,

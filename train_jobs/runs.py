@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +39,11 @@ class Run:
         return self.folder / "history.json"
 
     @property
+    def progress_file(self) -> Path:
+        """The share of the current epoch that is done, now and then."""
+        return self.folder / "progress.json"
+
+    @property
     def best_checkpoint(self) -> Path:
         return self.folder / "best.pt"
 
@@ -57,6 +65,17 @@ class Run:
         if not self.history_file.is_file():
             return []
         return [EpochReport(**report) for report in json.loads(self.history_file.read_text(encoding="utf-8"))]
+
+
+@contextlib.contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """One driver for each run; a killed one holds nothing back. Raises BadInput while another one has it."""
+    with (run.folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInput(f"run {run.name} is being trained right now") from error
+        yield
 
 
 def open_run(home: Home, name: str) -> Run:
@@ -88,8 +107,10 @@ def new_run_name(settings: TrainSettings, dataset: str) -> str:
     """A name of letters, digits, dots, dashes: it is a folder. Raises BadInput for one the user gave that is not."""
     if settings.run is None:
         return default_run_name(dataset)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", settings.run):
-        raise BadInput(f"--run {settings.run!r} may hold letters, digits, dots, dashes and underscores only")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", settings.run):
+        raise BadInput(
+            f"--run {settings.run!r:.120} may hold letters, digits, dots, dashes and underscores only, 100 at most"
+        )
     return settings.run
 
 

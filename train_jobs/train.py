@@ -5,11 +5,13 @@ ray job submit --working-dir . -- python -m train_jobs.train --data digits --epo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,12 +29,12 @@ from app.errors import BadInput, ClusterError, MantaError
 from app.models import architecture, build_net
 from app.options import run_job
 from app.registry import Registry
-from app.settings import FitSettings, TrainSettings
+from app.settings import FitSettings, TrainSettings, default_model_name
 from cluster.environment import MARK
 from train_jobs.convert import ConvertedVersion, convert_checkpoint
 from train_jobs.data import prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
-from train_jobs.runs import Run, new_run_name, run_to_resume
+from train_jobs.runs import Run, locked, new_run_name, run_to_resume
 from train_jobs.worker import WorkerTask, train_worker
 
 FOLLOW_INTERVAL_S = 0.25
@@ -87,10 +89,10 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     registry = Registry(home)
     settings = with_defaults(settings, len(dataset.train.labels), settings.workers)
     run = resumed or start_run(settings, dataset, home, registry)
-    if resumed:
-        registry.reopen_run(run.tracking_run_id)
-        say(f"going on with run {run.name} after epoch {len(run.history())}")
-    try:
+    with locked(run), recorded(run, registry):
+        if resumed:
+            registry.reopen_run(run.tracking_run_id)
+            say(f"going on with run {run.name} after epoch {len(run.history())}")
         watch.restart()
         fit_on_ray(run, dataset, registry)
         train_seconds = watch.restart()
@@ -101,7 +103,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         converted = convert_checkpoint(
             run.best_checkpoint,
             dataset,
-            name=settings.name or dataset.name,
+            name=settings.name or default_model_name(dataset.name),
             lineage=Lineage(
                 dataset=dataset.name,
                 dataset_digest=dataset.digest,
@@ -111,14 +113,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             home=home,
             registry=registry,
         )
-    except KeyboardInterrupt:
-        registry.end_run(run.tracking_run_id, "KILLED")
-        raise
-    except BaseException:
-        registry.end_run(run.tracking_run_id, "FAILED")
-        raise
-    registry.end_run(run.tracking_run_id, "FINISHED")
-    dataclasses.replace(run, version=converted.version.reference).save()
+        dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
         dataset=dataset,
@@ -128,6 +123,20 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         convert_seconds=watch.restart(),
         tracking_uri=registry.tracking_uri,
     )
+
+
+@contextlib.contextmanager
+def recorded(run: Run, registry: Registry) -> Iterator[None]:
+    """Closes the run's record in MLflow with how the block ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        registry.end_run(run.tracking_run_id, "KILLED")
+        raise
+    except BaseException:
+        registry.end_run(run.tracking_run_id, "FAILED")
+        raise
+    registry.end_run(run.tracking_run_id, "FINISHED")
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset) -> None:
@@ -180,8 +189,8 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
     with HistoryFollower(run, lambda report: show_epoch(report, run, registry)):
         try:
             result = trainer.fit()
-        except ray.train.WorkerGroupError as error:
-            raise worker_error(error, run) from error
+        except ray.train.TrainingFailedError as error:
+            raise training_error(error, run) from error
     assert result.checkpoint is not None
     best, _ = max(result.best_checkpoints or [], key=lambda pair: pair[1]["score"])
     shutil.copyfile(Path(best.path) / STATE_FILE, run.best_checkpoint)
@@ -209,12 +218,14 @@ def check_room(workers: int, resources: Mapping[str, float]) -> None:
             say(f"waiting for room: {workers} workers need {needed:g} {name}s, {free.get(name, 0):g} are free")
 
 
-def worker_error(error: ray.train.WorkerGroupError, run: Run) -> MantaError:
+def training_error(error: ray.train.TrainingFailedError, run: Run) -> MantaError:
     """The cause behind Ray's wrapping, as one line that says how to go on."""
-    cause: BaseException | None = next(iter(error.worker_failures.values()), error)
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    first: BaseException = next(iter(failures.values()), getattr(error, "controller_failure", error))
+    cause: BaseException | None = first
     while cause is not None and not isinstance(cause, MantaError):
         first, cause = cause, getattr(cause, "cause", None) or cause.__cause__
-    if isinstance(cause, MantaError):
+    if cause is not None:
         return cause
     reason = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
     return MantaError(f"training failed ({reason}); go on with: manta train --resume {run.name}")
@@ -226,6 +237,8 @@ class HistoryFollower:
     def __init__(self, run: Run, on_epoch: Callable[[EpochReport], None]) -> None:
         self._run, self._on_epoch = run, on_epoch
         self._shown = len(run.history())
+        self._progress_written = 0
+        run.progress_file.unlink(missing_ok=True)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow-history", daemon=True)
 
@@ -239,6 +252,7 @@ class HistoryFollower:
     def _follow(self) -> None:
         while not self._ended.wait(FOLLOW_INTERVAL_S):
             self._show_new()
+            self._show_progress()
         self._show_new()
 
     def _show_new(self) -> None:
@@ -247,6 +261,12 @@ class HistoryFollower:
             self._on_epoch(report)
         # A restart after a lost worker may rewrite the history from an earlier epoch.
         self._shown = len(history)
+
+    def _show_progress(self) -> None:
+        file = self._run.progress_file
+        if file.is_file() and (written := file.stat().st_mtime_ns) != self._progress_written:
+            self._progress_written = written
+            say(f"epoch {self._shown + 1:>3}/{self._run.settings.epochs}  {json.loads(file.read_text()):.0%} done")
 
 
 def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:

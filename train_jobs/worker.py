@@ -54,7 +54,16 @@ def train_worker(task: WorkerTask) -> None:
             device=get_device(),
             resume=Path(folder) / STATE_FILE if folder else None,
             on_epoch=lambda state: report_epoch(state, task.run),
+            on_progress=lambda share: report_progress(share, task.run),
         )
+
+
+def report_progress(share: float, run: Path) -> None:
+    """For the driver, within an epoch: shown and forgotten."""
+    from train_jobs.runs import write_atomically
+
+    if ray.train.get_context().get_world_rank() == 0:
+        write_atomically(run / "progress.json", json.dumps(share))
 
 
 def report_epoch(state: TrainState, run: Path) -> None:

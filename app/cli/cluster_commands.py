@@ -25,7 +25,8 @@ def add_to(app: typer.Typer) -> None:
 
 def up(
     dashboard_port: Annotated[
-        int | None, typer.Option(help="Port of the Ray dashboard and job API. Unless given, 8265 or a free one.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the Ray dashboard and job API. Unless given, 8265 or a free one."),
     ] = None,
     num_cpus: Annotated[
         int | None, typer.Option(min=1, help="Logical CPUs. Unless given, this machine's cores.")

@@ -63,7 +63,19 @@ def session(output: Output, *, serving: bool = False, port: int | None = None, k
             ended_well = True
         finally:
             if not (keep and ended_well):
-                local.stop(home)
+                with _uninterrupted():
+                    local.stop(home)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """An impatient second Ctrl-C must not leave half a cluster: stopping takes a few seconds at most."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -16,15 +16,13 @@ import pytest
 from app.artifact import MANIFEST_FILE, MODEL_FILE, Lineage, Manifest, open_bundle, read_manifest, write_manifest
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, MantaError, NotFound
+from app.promotions import Promotion, append_promotion, read_promotions
 from app.registry import (
     CHALLENGER,
     CHAMPION,
     ModelVersion,
-    Promotion,
     Registry,
-    append_promotion,
     parse_reference,
-    read_promotions,
 )
 from tests.bundles import write_colour_bundle
 
@@ -425,3 +423,24 @@ def test_a_server_that_does_not_answer_is_one_line(home: Home, monkeypatch: pyte
         with pytest.raises(MantaError, match=r"^the registry at http://127\.0\.0\.1:1 answers: ") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_was_interrupted_half_made_is_made_again(home: Home) -> None:
+    home.root.mkdir(parents=True)
+    (home.root / ".mlflow.db.partial").write_bytes(b"SQLite format 3 and then the power went")
+    assert Registry(home).versions() == []
+    assert not (home.root / ".mlflow.db.partial").exists()
+
+
+def test_a_damaged_store_is_one_line(home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.mlflow_database.write_bytes(b"this is no database, and long enough to be looked at" * 100)
+    with pytest.raises(MantaError, match=r"mlflow\.db cannot be opened: ") as caught:
+        Registry(home)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_home_that_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MantaError, match=r"MANTA_HOME .* cannot be used"):
+        Registry(Home(tmp_path / "file" / "home"))

@@ -19,6 +19,7 @@ from app.settings import (
     LoopSettings,
     PipelineSettings,
     TrainSettings,
+    default_model_name,
     default_run_name,
 )
 
@@ -126,3 +127,12 @@ def test_settings_and_options_import_no_torch() -> None:
     """`manta --help` should not take seconds."""
     code = "import sys, app.settings, app.options; sys.exit('torch' in sys.modules or 'mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [("photos", "photos"), ("a:b/c@d", "a-b-c-d"), ("été 2026", "été 2026"), ("::", "data"), (".hidden", "hidden")],
+)
+def test_a_model_named_after_its_data_can_be_referred_to(dataset: str, name: str) -> None:
+    assert default_model_name(dataset) == name
+    assert TrainSettings(name=name).name == name

@@ -144,7 +144,7 @@ def test_fewer_images_than_a_batch_are_one_step() -> None:
 
 
 def test_one_training_image_is_refused() -> None:
-    with pytest.raises(BadInput, match="1 training images in batches of 64 are too few for 1 workers"):
+    with pytest.raises(BadInput, match="1 training images in batches of 8 are too few for 1 workers"):
         fit(FitSettings(epochs=1), colour_dataset(train=1), device=CPU)
 
 
@@ -165,7 +165,7 @@ def test_normalization_is_that_of_the_training_images(dataset: Dataset) -> None:
 
 
 def test_epochs_follow_the_size_of_the_data_unless_given(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
-    monkeypatch.setattr("app.training.default_epochs", lambda count, batch: {(48, 16): 2}[count, batch])
+    monkeypatch.setattr("app.batches.default_epochs", lambda count, batch: {(48, 16): 2}[count, batch])
     assert fit(FitSettings(batch_size=16), dataset, device=CPU).epoch == 2
 
 

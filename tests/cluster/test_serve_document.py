@@ -108,3 +108,18 @@ def test_another_input_is_refused(manifest: Manifest) -> None:
     larger = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, height=16))
     with pytest.raises(BadInput, match=r"version 4 takes 16x8 images .* and version 3 8x8"):
         check_compatible({"3": manifest, "4": larger}, "3")
+
+
+def test_another_bundle_of_the_same_version_runs_beside_and_is_found_again() -> None:
+    """Version 3 of two models: neither may answer for the other while traffic changes."""
+    other = dataclasses.replace(CHAMPION, bundle_uri="file:///other-model/3")
+    running = {CHAMPION.application: classifier_application(CHAMPION)}
+    assert CHAMPION.beside(running) == CHAMPION
+    placed = other.beside(running)
+    assert placed.application.startswith("classifier-3-")
+    running[placed.application] = classifier_application(placed)
+    assert other.beside(running) == placed
+    del running[CHAMPION.application]
+    assert other.beside(running) == placed, "and keeps its name when the first one is gone"
+    traffic = Traffic(model="m", versions=(placed,), revision=1)
+    assert Traffic.from_dict(traffic.to_dict()) == traffic

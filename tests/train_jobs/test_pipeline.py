@@ -10,7 +10,8 @@ from app.artifact import local_folder, open_bundle
 from app.datasets import prepare
 from app.evaluate import accuracy, predict_in_batches
 from app.inference import OnnxClassifier
-from app.registry import CHAMPION, Registry, read_promotions
+from app.promotions import read_promotions
+from app.registry import CHAMPION, Registry
 from tests.pipeline_run import PipelineRun
 
 
