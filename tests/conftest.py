@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from tests.pipeline_run import PipelineRun, run_pipeline
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings of others that are errors here otherwise."""
+    """Ctrl-C works, and warnings of others that would be errors here are ignored."""
+    # A shell that starts the tests in the background has SIGINT ignored, and that is inherited: tests that
+    # interrupt themselves would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # ray.serve.schema, at import: `Field(update_type=...)`, which pydantic 2 deprecates.
     config.addinivalue_line("filterwarnings", "ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
 
