@@ -81,15 +81,19 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
     dataset = prepare_on_cluster(run.settings, home, seed=run.settings.seed)
+    return convert_run(run, dataset, name=settings.name, git_commit=settings.git_commit, home=home, registry=registry)
+
+
+def convert_run(
+    run: Run, dataset: Dataset, *, git_commit: str, home: Home, registry: Registry, name: str | None = None
+) -> ConvertedVersion:
+    """The best checkpoint of a finished run as a version, named as the run says unless `name` is given."""
     return convert_checkpoint(
         run.best_checkpoint,
         dataset,
-        name=settings.name or run.settings.name or default_model_name(dataset.name),
+        name=name or run.settings.name or default_model_name(dataset.name),
         lineage=Lineage(
-            dataset=dataset.name,
-            dataset_digest=dataset.digest,
-            git_commit=settings.git_commit,
-            run_id=run.tracking_run_id,
+            dataset=dataset.name, dataset_digest=dataset.digest, git_commit=git_commit, run_id=run.tracking_run_id
         ),
         home=home,
         registry=registry,

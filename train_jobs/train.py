@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +18,6 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from app.artifact import Lineage
 from app.batches import with_defaults
 from app.checkpoint import STATE_FILE, EpochReport
 from app.config import CPU, Home
@@ -29,15 +26,14 @@ from app.errors import BadInput, ClusterError, MantaError
 from app.models import architecture, build_net
 from app.options import run_job
 from app.registry import Registry
-from app.settings import FitSettings, TrainSettings, default_model_name
+from app.settings import FitSettings, TrainSettings
 from cluster.environment import MARK
-from train_jobs.convert import ConvertedVersion, convert_checkpoint
+from train_jobs.convert import ConvertedVersion, convert_run
 from train_jobs.data import prepare_on_cluster
+from train_jobs.history import HistoryFollower
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.runs import Run, locked, new_run_name, run_to_resume
 from train_jobs.worker import WorkerTask, train_worker
-
-FOLLOW_INTERVAL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,19 +96,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         draw_and_log_curves(run, history, registry)
         best = max(history, key=lambda report: report.score)
         say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
-        converted = convert_checkpoint(
-            run.best_checkpoint,
-            dataset,
-            name=settings.name or default_model_name(dataset.name),
-            lineage=Lineage(
-                dataset=dataset.name,
-                dataset_digest=dataset.digest,
-                git_commit=settings.git_commit,
-                run_id=run.tracking_run_id,
-            ),
-            home=home,
-            registry=registry,
-        )
+        converted = convert_run(run, dataset, git_commit=settings.git_commit, home=home, registry=registry)
         dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
@@ -229,44 +213,6 @@ def training_error(error: ray.train.TrainingFailedError, run: Run) -> MantaError
         return cause
     reason = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
     return MantaError(f"training failed ({reason}); go on with: manta train --resume {run.name}")
-
-
-class HistoryFollower:
-    """Calls `on_epoch` in this process for each epoch that rank 0 writes into the run's history."""
-
-    def __init__(self, run: Run, on_epoch: Callable[[EpochReport], None]) -> None:
-        self._run, self._on_epoch = run, on_epoch
-        self._shown = len(run.history())
-        self._progress_written = 0
-        run.progress_file.unlink(missing_ok=True)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follow-history", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_exc: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        while not self._ended.wait(FOLLOW_INTERVAL_S):
-            self._show_new()
-            self._show_progress()
-        self._show_new()
-
-    def _show_new(self) -> None:
-        history = self._run.history()
-        for report in history[self._shown :]:
-            self._on_epoch(report)
-        # A restart after a lost worker may rewrite the history from an earlier epoch.
-        self._shown = len(history)
-
-    def _show_progress(self) -> None:
-        file = self._run.progress_file
-        if file.is_file() and (written := file.stat().st_mtime_ns) != self._progress_written:
-            self._progress_written = written
-            say(f"epoch {self._shown + 1:>3}/{self._run.settings.epochs}  {json.loads(file.read_text()):.0%} done")
 
 
 def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
