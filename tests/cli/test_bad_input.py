@@ -116,8 +116,8 @@ def test_what_does_not_exist(home: Home, arguments: tuple[object, ...], code: in
     assert not home.cluster_file.exists()
 
 
-def register_colours(home: Home) -> None:
-    """A registered champion that was never trained."""
+def register_colours(home: Home, *, promoted: bool = True) -> None:
+    """A registered version that was never trained; champion unless not `promoted`."""
     from app.registry import CHAMPION, Registry
     from tests.bundles import write_colour_bundle
 
@@ -125,4 +125,5 @@ def register_colours(home: Home) -> None:
     manifest = write_colour_bundle(folder)
     registry = Registry(home)
     version = registry.register(registry.start_run("made", {}), folder, manifest)
-    registry.promote(version, CHAMPION, who="test", why="made")
+    if promoted:
+        registry.promote(version, CHAMPION, who="test", why="made")

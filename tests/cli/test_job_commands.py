@@ -9,17 +9,21 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from app.config import Home
 from app.imaging import encode_png
+from app.promotions import read_promotions
 from app.registry import Registry
 from cluster.environment import MARK
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient
-from tests.cli.manta import MANTA, environment, manta, manta_json
+from tests.app.image_trees import write_tree
+from tests.cli.manta import MANTA, assert_refused, environment, manta, manta_json
+from tests.cli.test_bad_input import register_colours
 from tests.pipeline_run import PipelineRun
 
 
@@ -66,6 +70,43 @@ def test_serve_status_and_predict_over_http(pipeline_run: PipelineRun, cluster: 
             assert status["missing_flags"] == []
         finally:
             client.shutdown()
+
+
+def test_serving_makes_champion_and_serving_the_former_one_rolls_back(
+    pipeline_run: PipelineRun, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """Version 1 of one model after version 1 of another: each answers with its own labels, and only its own."""
+    home, digits = pipeline_run.home, pipeline_run.result["version"]
+    register_colours(home, promoted=False)
+    (tmp_path / "red.png").write_bytes(encode_png(np.full((8, 8, 3), (255, 0, 0), np.uint8)))
+    with contextlib.closing(ServeClient(cluster.dashboard_url)) as client:
+        try:
+            url = manta_json(home, "serve", digits, "--port", client.state().port or free_port())["url"]
+            assert manta_json(home, "serve", "colours/1")["url"] == url, "on the port where the service is"
+            (answer,) = manta_json(home, "predict", tmp_path / "red.png", "--url", url)["predictions"]
+            assert answer["predictions"][0]["class_name"] == "red"
+            assert Registry(home).resolve("colours@champion").version == "1"
+            assert read_promotions(home.promotion_log)[-1].who == "manta serve"
+            manta_json(home, "serve", digits)
+            (answer,) = manta_json(home, "predict", tmp_path / "red.png", "--url", url)["predictions"]
+            assert answer["predictions"][0]["class_name"] in "0123456789"
+            assert len(client.state().declared) == 2, "the router and one classifier: nothing is left behind"
+        finally:
+            client.shutdown()
+
+
+def test_a_model_that_learned_nothing_is_registered_but_not_promoted(
+    pipeline_run: PipelineRun, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    noise = {
+        f"{label}/{n}.png": encode_png(np.full((16, 16, 3), 100, np.uint8))
+        for label in ("cat", "dog")
+        for n in range(20)
+    }
+    data = write_tree(tmp_path / "nothing", noise)
+    answer = manta(pipeline_run.home, "pipeline", "--data", data, "--epochs", 1, "--port", free_port())
+    assert_refused(answer, 5, "nothing/1 is not promoted: its test accuracy of 50.00% is no better than")
+    assert Registry(pipeline_run.home).resolve("nothing/1").aliases == ()
 
 
 def test_print_config_is_a_document_that_serve_accepts(pipeline_run: PipelineRun) -> None:
@@ -120,8 +161,6 @@ def test_an_interrupted_pipeline_stops_all_it_started_and_says_how_to_go_on(home
 
 def test_a_failed_pipeline_stops_its_cluster_too(home: Home, tmp_path: Path) -> None:
     """The data passes the first look, but its files are no images."""
-    from tests.app.image_trees import write_tree
-
     files = {f"{label}/{n}.png": b"no image" for label in ("cat", "dog") for n in range(20)}
     answer = manta(home, "pipeline", "--data", write_tree(tmp_path / "data", files), "--port", free_port())
     assert answer.returncode == 2, answer.stderr

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.errors import BadInput, ClusterError, NotFound, PortInUse
+from app.errors import BadInput, ClusterError, GateFailed, NotFound, PortInUse
 from cluster import deployment
 from cluster.local import LocalCluster
 from cluster.ports import free_port
@@ -120,6 +121,25 @@ def test_a_version_that_is_left_out_goes_after_its_traffic_went(
     with _Watch(f"http://{HOST}:{port}/health/ready") as watch:
         deployment.deploy(client, "colours", [champion], host=HOST, port=port)
     assert watch.wrong == []
+    assert client.state().declared.keys() == {"router", "classifier-2"}
+
+
+def test_a_check_that_fails_puts_back_what_was_served(
+    client: ServeClient, port: int, served: list[ServedVersion]
+) -> None:
+    asked: list[str] = []
+
+    def refuse(url: str) -> None:
+        asked.append(httpx.get(f"{url}/model/info", trust_env=False).json()["model_version"])
+        raise GateFailed("not good enough")
+
+    with pytest.raises(GateFailed, match="not good enough"):
+        deployment.put_live(client, "colours", served[0], port=port, check=refuse)
+    assert asked == ["1"], "the check sees the new version live"
+    deadline = time.monotonic() + 30
+    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False).json().get("model_version") != "2":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert client.state().declared.keys() == {"router", "classifier-2"}
 
 

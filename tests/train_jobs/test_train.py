@@ -54,7 +54,7 @@ def training_workers(cluster: LocalCluster) -> list[psutil.Process]:
 def stop_running_jobs(cluster: LocalCluster) -> None:
     with contextlib.closing(Dashboard(cluster.dashboard_url)) as dashboard:
         for job in dashboard.get("/api/jobs/"):
-            if job["status"] == "RUNNING":
+            if job["status"] == "RUNNING" and job["submission_id"]:  # not this process's own connection
                 dashboard.post(f"/api/jobs/{job['submission_id']}/stop")
 
 
@@ -88,17 +88,19 @@ def test_the_package_of_a_job_holds_no_data_history_or_environment(cluster: Loca
 def test_a_killed_worker_costs_no_epoch_and_no_second_run(cluster: LocalCluster, cluster_home: Home) -> None:
     name = "killed-worker"
     outcomes: list[JobOutcome] = []
-    argv = ("--data", "digits", "--epochs", "40", "--run", name, "--name", "killed")
+    argv = ("--data", "digits", "--epochs", "60", "--run", name, "--name", "killed")
     job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
     job.start()
     wait_for(lambda: epochs_done(cluster_home, name) >= 3)
+    second = train(cluster, cluster_home, "--resume", name)
+    assert (second.exit_code, second.last_line) == (2, f"error: run {name} is being trained right now")
     victims = training_workers(cluster)
     assert len(victims) == 2
     victims[0].kill()
     job.join(150)
     assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
     history = json.loads((cluster_home.runs / name / "history.json").read_text())
-    assert [epoch["epoch"] for epoch in history] == list(range(1, 41))
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 61))
     assert _tracking_runs(cluster_home, name) == ["FINISHED"]
 
 
@@ -123,6 +125,8 @@ def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_
     assert len(history) == 30
     assert any(line.startswith(f"going on with run {name}") for line in lines)
     assert _tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over an interruption"
+    again = train(cluster, cluster_home, "--resume", name)
+    assert (again.exit_code, again.last_line) == (2, f"error: run {name} is finished: it is {name}/1")
 
 
 @pytest.mark.parametrize(
