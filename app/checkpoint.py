@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class EpochReport:
     def score(self) -> float:
         """Validation accuracy; on a small split many epochs are equal, and then the lower loss is the better."""
         return self.val_accuracy - 1e-6 * self.val_loss
+
+
+def best_epoch(history: Sequence[EpochReport]) -> EpochReport:
+    """The one whose weights are exported."""
+    return max(history, key=lambda report: report.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

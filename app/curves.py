@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.checkpoint import EpochReport
+from app.checkpoint import EpochReport, best_epoch
 
 
 def draw_curves(history: Sequence[EpochReport], path: Path, title: str) -> None:
@@ -13,7 +13,7 @@ def draw_curves(history: Sequence[EpochReport], path: Path, title: str) -> None:
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
     epochs = [report.epoch for report in history]
-    best = max(history, key=lambda report: report.score)
+    best = best_epoch(history)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title)
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):

@@ -40,7 +40,7 @@ from app.batches import (
     steps_per_epoch,
     with_defaults,
 )
-from app.checkpoint import EpochReport, ModelCard
+from app.checkpoint import EpochReport, ModelCard, best_epoch
 from app.config import Home
 from app.curves import draw_curves
 from app.datasets import Dataset, prepare
@@ -69,7 +69,7 @@ class TrainState:
 
     @property
     def best(self) -> EpochReport:
-        return max(self.history, key=lambda report: report.score)
+        return best_epoch(self.history)
 
     def save(self, path: Path) -> None:
         checkpoint.save(

@@ -19,7 +19,7 @@ from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig,
 from ray.train.torch import TorchTrainer
 
 from app.batches import with_defaults
-from app.checkpoint import STATE_FILE, EpochReport
+from app.checkpoint import STATE_FILE, EpochReport, best_epoch
 from app.config import CPU, Home
 from app.datasets import Dataset
 from app.errors import BadInput, ClusterError, MantaError
@@ -50,7 +50,7 @@ class TrainedVersion:
 
     @property
     def best(self) -> EpochReport:
-        return max(self.history, key=lambda report: report.score)
+        return best_epoch(self.history)
 
 
 def main(settings: TrainSettings) -> None:
@@ -94,7 +94,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         train_seconds = watch.restart()
         history = run.history()
         draw_and_log_curves(run, history, registry)
-        best = max(history, key=lambda report: report.score)
+        best = best_epoch(history)
         say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
         converted = convert_run(run, dataset, git_commit=settings.git_commit, home=home, registry=registry)
         dataclasses.replace(run, version=converted.version.reference).save()
@@ -153,7 +153,8 @@ def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
     task = WorkerTask(
         fit=FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)}),
         dataset=dataset.folder,
-        run=run.folder,
+        history=run.history_file,
+        progress=run.progress_file,
         threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
     )
     trainer = TorchTrainer(

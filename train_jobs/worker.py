@@ -25,11 +25,12 @@ TRAINING_NICENESS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTask:
-    """Travels to the workers as plain values; both folders lie on storage that every node sees."""
+    """Travels to the workers as plain values; all of these lie on storage that every node sees."""
 
     fit: FitSettings
     dataset: Path
-    run: Path
+    history: Path
+    progress: Path
     threads: int
 
 
@@ -53,20 +54,20 @@ def train_worker(task: WorkerTask) -> None:
             load(task.dataset),
             device=get_device(),
             resume=Path(folder) / STATE_FILE if folder else None,
-            on_epoch=lambda state: report_epoch(state, task.run),
-            on_progress=lambda share: report_progress(share, task.run),
+            on_epoch=lambda state: report_epoch(state, task.history),
+            on_progress=lambda share: report_progress(share, task.progress),
         )
 
 
-def report_progress(share: float, run: Path) -> None:
+def report_progress(share: float, file: Path) -> None:
     """For the driver, within an epoch: shown and forgotten."""
     from train_jobs.runs import write_atomically
 
     if ray.train.get_context().get_world_rank() == 0:
-        write_atomically(run / "progress.json", json.dumps(share))
+        write_atomically(file, json.dumps(share))
 
 
-def report_epoch(state: TrainState, run: Path) -> None:
+def report_epoch(state: TrainState, history: Path) -> None:
     """Every rank reports, rank 0 with the checkpoint; it also updates the history that the driver follows."""
     from app.checkpoint import STATE_FILE
     from train_jobs.runs import write_atomically
@@ -79,4 +80,4 @@ def report_epoch(state: TrainState, run: Path) -> None:
         state.save(Path(folder) / STATE_FILE)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
     # After the report: an epoch that the driver shows is one that a restart does not lose.
-    write_atomically(run / "history.json", json.dumps([asdict(report) for report in state.history]))
+    write_atomically(history, json.dumps([asdict(report) for report in state.history]))
