@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from app.errors import MantaError
+from app.settings import TrainSettings, with_recipe
 
 S = TypeVar("S")
 
@@ -25,7 +26,9 @@ ERROR_PREFIX = "error: "
 def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[..., None]]:
     """Turns `command(settings)` into a typer command with one option for each field of the dataclass.
 
-    The text under a field becomes its help. A field without a default becomes an argument.
+    The text under a field becomes its help. A field without a default becomes an argument, a tuple an option that
+    may be given more than once; a field's metadata may hold `parser` and `metavar`. A `recipe` is put in place here,
+    where it is known which options were typed.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(settings)
@@ -36,25 +39,43 @@ def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[
         kind = typer.Argument if required else typer.Option
         # A flag that is off unless given needs no --no- form.
         names = [flag(name)] if field.default is False else []
+        hint, repeated = hints[name], field.default == ()
+        if repeated:
+            hint = list[str]
+        elif "parser" in field.metadata:
+            hint = str if required or field.default is not None else str | None
+        option = kind(*names, help=texts.get(name), show_default=not required, **field.metadata)
         parameters.append(
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if required else field.default,
-                annotation=Annotated[hints[name], kind(*names, help=texts.get(name), show_default=not required)],
+                default=inspect.Parameter.empty if required else [] if repeated else field.default,
+                annotation=Annotated[hint, option],
             )
         )
 
     def decorate(command: Callable[[S], None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def run(**values: Any) -> None:
-            command(settings(**values))
+        def run(context: typer.Context, **values: Any) -> None:
+            values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            given = frozenset(name for name in values if _was_typed(context, name))
+            command(_with_recipe(settings(**values), given))
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *parameters)}
         return run
 
     return decorate
+
+
+def _was_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _with_recipe(settings: S, given: frozenset[str]) -> S:
+    return with_recipe(settings, given) if isinstance(settings, TrainSettings) else settings
 
 
 def to_argv(settings: object, kind: type | None = None) -> list[str]:
@@ -72,6 +93,9 @@ def to_argv(settings: object, kind: type | None = None) -> list[str]:
             arguments.append(str(value))
         elif isinstance(value, bool):
             argv.append(flag(field.name) if value else flag(f"no-{field.name}"))
+        elif isinstance(value, tuple):
+            for each in value:
+                argv += [flag(field.name), str(each)]
         else:
             argv += [flag(field.name), str(value)]
     if any(argument.startswith("-") for argument in arguments):

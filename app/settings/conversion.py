@@ -1,0 +1,41 @@
+"""Settings of the jobs that work on a finished model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.settings.checks import require, require_model_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """One conversion job."""
+
+    source: str
+    """A version (name/3, name@champion) or the name of a training run."""
+    data: str | None = None
+    """Images to measure on. Unless given, the data the model was trained on."""
+    name: str | None = None
+    """Name in the model registry. Unless given, that of the source."""
+    git_commit: str = ""
+    """Recorded in the model's lineage; the `manta` command fills it in."""
+
+    def __post_init__(self) -> None:
+        require_model_name(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """One evaluation job."""
+
+    version: str
+    """A version: name/3, name@champion, or name for its champion."""
+    data: str | None = None
+    """Images to evaluate on. Unless given, the data the model was trained on."""
+    split: str = "test"
+    """train, val or test."""
+    variant: str = "fp32"
+    """Which graph of the bundle."""
+
+    def __post_init__(self) -> None:
+        require(self.split in ("train", "val", "test"), f"--split must be train, val or test, not {self.split!r}")
