@@ -50,6 +50,10 @@ class Lineage:
     git_commit: str = ""
     run_id: str = ""
     parent_version: str = ""
+    command: str = ""
+    """What was typed to train it."""
+    teacher: str = ""
+    """The version it was distilled from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,50 +1,114 @@
-"""Train-time augmentation of whole batches, on the device the batch is on."""
+"""Train-time augmentation of whole batches, on the device the batch is on.
+
+What happens to an image is drawn for the whole global batch from seed, epoch and step (`draw`), so that it
+does not depend on how many processes share the batch, nor on where a run was interrupted.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from app.models.classifier import to_floats
 from app.settings import FitSettings
 
+GREY = 127.5
+"""What cutout covers images with."""
 
-def augment(images: torch.Tensor, settings: FitSettings, *, flip: bool) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in 0..255, each image changed at random by itself.
 
-    Draws from torch's global random state, which the training loop seeds for every epoch.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """One entry, or one row, for each image of a batch."""
+
+    mirrored: torch.Tensor
+    """bool [n]"""
+    shift: torch.Tensor
+    """float [n, 2]: down and to the right, as a share of height and width."""
+    angle: torch.Tensor
+    """float [n], radians."""
+    colour: torch.Tensor
+    """float [n, 3]: factors of brightness, contrast and saturation."""
+    cutout: torch.Tensor
+    """float [n, 2]: centre of the grey square, as a share of height and width."""
+
+    def of(self, rows: slice | np.ndarray) -> Draws:
+        """Those of some images of the batch."""
+        return Draws(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def to(self, device: torch.device) -> Draws:
+        return Draws(*(getattr(self, name).to(device, non_blocking=True) for name in self.__slots__))
+
+
+def draw(settings: FitSettings, index: np.ndarray, generator: np.random.Generator, *, flip: bool, epoch: int) -> Draws:
+    """What happens in this epoch to the training images with these row numbers, [n]."""
+    count = len(index)
+
+    def uniform(columns: int, limit: float) -> torch.Tensor:
+        return torch.from_numpy(generator.uniform(-limit, limit, (count, columns)).astype(np.float32))
+
+    by_chance = torch.from_numpy(generator.random(count) < 0.5)
+    mirrored = alternating(index, settings.seed, epoch) if settings.alternate_flip else by_chance
+    return Draws(
+        mirrored=mirrored if flip else torch.zeros(count, dtype=torch.bool),
+        shift=uniform(2, settings.shift),
+        angle=uniform(1, math.radians(settings.rotate))[:, 0],
+        colour=1 + uniform(3, settings.colour),
+        cutout=0.5 + uniform(2, 0.5),
+    )
+
+
+def alternating(index: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
+    """bool [n]: each image is mirrored in every other epoch, half of them from the first on (Jordan 2024).
+
+    Two epochs then show every image in both ways, which by chance happens to half of them only.
     """
-    floats = to_floats(images)
-    if flip:
-        floats = random_flip(floats)
-    if settings.shift > 0 or settings.rotate > 0:
-        floats = random_move(floats, settings.shift, settings.rotate)
+    mixed = (index.astype(np.uint64) + np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash
+    return torch.from_numpy(((mixed >> np.uint64(40)) + np.uint64(epoch)) % np.uint64(2) == 1)
+
+
+def augment(images: torch.Tensor, draws: Draws, settings: FitSettings) -> torch.Tensor:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in 0..255, each image changed by what was drawn for it."""
+    if settings.rotate > 0:
+        floats = rotated(to_floats(images), draws)
+    else:
+        floats = to_floats(moved(images, draws) if settings.shift > 0 or draws.mirrored.any() else images)
     if settings.colour > 0:
-        floats = colour_jitter(floats, settings.colour)
-    return floats
+        floats = coloured(floats, draws.colour)
+    if settings.cutout > 0:
+        floats = cut_out(floats, draws.cutout, settings.cutout)
+    return floats.contiguous(memory_format=torch.channels_last)
 
 
-def random_flip(images: torch.Tensor) -> torch.Tensor:
-    """Mirrors each image left to right with probability one half."""
-    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-    return torch.where(mirrored, images.flip(3), images)
+def moved(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """uint8 [N, H, W, 3] mirrored and shifted by whole pixels, in one gather; the border reflects."""
+    _, height, width, _ = images.shape
+    rows = _reflected(torch.arange(height, device=images.device), draws.shift[:, 0], height)
+    columns = _reflected(torch.arange(width, device=images.device), draws.shift[:, 1], width)
+    columns = torch.where(draws.mirrored[:, None], width - 1 - columns, columns)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[image, rows[:, :, None], columns[:, None, :]]
 
 
-def random_move(images: torch.Tensor, shift: float, rotate: float) -> torch.Tensor:
-    """Shifts and rotates each image in one bilinear sampling step; what moves in from outside is a mirror image.
+def _reflected(positions: torch.Tensor, shift: torch.Tensor, size: int) -> torch.Tensor:
+    """[N, size]: where each position of a shifted image is read from."""
+    source = positions - (shift[:, None] * size).round().long()
+    return size - 1 - (size - 1 - source.abs()).abs()
 
-    shift: largest shift as a share of height and width. rotate: largest angle in degrees.
-    """
+
+def rotated(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """float [N, 3, H, W] mirrored, shifted and rotated in one bilinear sampling step; the border reflects."""
     count, _, height, width = images.shape
-    angle = _uniform(count, math.radians(rotate), images)
-    cos, sin = torch.cos(angle), torch.sin(angle)
+    cos, sin = torch.cos(draws.angle), torch.sin(draws.angle)
+    side = 1 - 2 * draws.mirrored.float()
     matrix = torch.stack(
         [
             # The grid's units are half heights and half widths, so a rotation needs the aspect ratio.
-            torch.stack([cos, -sin * height / width, _uniform(count, 2 * shift, images)], 1),
-            torch.stack([sin * width / height, cos, _uniform(count, 2 * shift, images)], 1),
+            torch.stack([side * cos, -side * sin * height / width, -2 * side * draws.shift[:, 1]], 1),
+            torch.stack([sin * width / height, cos, -2 * draws.shift[:, 0]], 1),
         ],
         1,
     )
@@ -52,16 +116,65 @@ def random_move(images: torch.Tensor, shift: float, rotate: float) -> torch.Tens
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def colour_jitter(images: torch.Tensor, strength: float) -> torch.Tensor:
-    """Changes brightness, contrast and saturation of each image, each by a factor in 1 +- strength."""
-    count = len(images)
-    brightness, contrast, saturation = (1 + _uniform(count, strength, images).view(-1, 1, 1, 1) for _ in range(3))
+def coloured(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Brightness, contrast and saturation of each image [N, 3, H, W] times its three factors, [N, 3]."""
+    brightness, contrast, saturation = factors.view(-1, 3, 1, 1, 1).unbind(1)
     images = images * brightness
     grey = images.mean(1, keepdim=True)
     images = torch.lerp(grey, images, saturation)
     images = torch.lerp(grey.mean((2, 3), keepdim=True), images, contrast)
-    return images.clamp(0, 255)
+    return images.clamp_(0, 255)
 
 
-def _uniform(count: int, limit: float, like: torch.Tensor) -> torch.Tensor:
-    return (torch.rand(count, device=like.device) * 2 - 1) * limit
+def cut_out(images: torch.Tensor, centres: torch.Tensor, side: float) -> torch.Tensor:
+    """Lays a grey square over each image [N, 3, H, W] (DeVries and Taylor 2017, arXiv:1708.04552).
+
+    centres: [N, 2]; side: share of the image's sides. Near a border part of the square lies outside.
+    """
+    height, width = images.shape[2:]
+    hidden = _near(height, centres[:, 0], side)[:, :, None] & _near(width, centres[:, 1], side)[:, None, :]
+    return images.masked_fill(hidden[:, None], GREY)
+
+
+def _near(size: int, centre: torch.Tensor, side: float) -> torch.Tensor:
+    """bool [N, size]: positions within half a side of each centre; all as shares of `size`."""
+    middle = (torch.arange(size, device=centre.device) + 0.5) / size
+    return (middle - centre[:, None]).abs() < side / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """How the images of a global batch are combined in pairs; image i is mixed with image `partner[i]`."""
+
+    partner: np.ndarray
+    """int [n]"""
+    share: float
+    """Of the image itself; its partner has the rest."""
+    box: tuple[slice, slice] | None
+    """Rows and columns that cutmix takes from the partner; None for mixup."""
+
+
+def draw_mixing(
+    settings: FitSettings, count: int, size: tuple[int, int], generator: np.random.Generator
+) -> Mixing | None:
+    """Mixup (Zhang et al. 2018, arXiv:1710.09412) or cutmix (Yun et al. 2019, arXiv:1905.04899) of one batch."""
+    if not (settings.mixup or settings.cutmix):
+        return None
+    alpha = settings.mixup or settings.cutmix
+    share, partner = float(generator.beta(alpha, alpha)), generator.permutation(count)
+    if settings.mixup:
+        return Mixing(partner, share, None)
+    sides = [round(length * math.sqrt(1 - share)) for length in size]
+    starts = [int(generator.integers(0, length - side + 1)) for length, side in zip(size, sides, strict=True)]
+    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return Mixing(partner, 1 - sides[0] * sides[1] / (size[0] * size[1]), (rows, columns))
+
+
+def mixed(images: torch.Tensor, partners: torch.Tensor, mixing: Mixing) -> torch.Tensor:
+    """Both float [N, 3, H, W], augmented already."""
+    if mixing.box is None:
+        return torch.lerp(partners, images, mixing.share)
+    rows, columns = mixing.box
+    combined = images.clone()
+    combined[:, :, rows, columns] = partners[:, :, rows, columns]
+    return combined

@@ -39,6 +39,12 @@ class DeviceSplit:
     def __len__(self) -> int:
         return len(self._labels)
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self._split.images.shape[1:3]
+        return height, width
+
     def take(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """images uint8 [n, H, W, 3] and labels int64 [n] of these rows, on the device."""
         rows = torch.from_numpy(index).to(self.device)
@@ -72,9 +78,13 @@ def default_epochs(count: int, batch_size: int) -> int:
 
 
 def with_defaults(settings: S, count: int, processes: int) -> S:
-    """Settings with the batch size and epochs that suit `count` training images, where none are given."""
-    batch_size = settings.batch_size or default_batch_size(count, processes)
-    epochs = settings.epochs or default_epochs(count, batch_size)
+    """Settings with the batch size and epochs that suit `count` training images, where none are given.
+
+    A batch size of `auto` stays: it is measured where the training runs.
+    """
+    suitable = default_batch_size(count, processes)
+    batch_size = settings.batch_size or suitable
+    epochs = settings.epochs or default_epochs(count, batch_size if isinstance(batch_size, int) else suitable)
     return dataclasses.replace(settings, batch_size=batch_size, epochs=epochs)
 
 

@@ -30,6 +30,12 @@ class EpochReport:
     seconds: float
     """Training alone, without validation and checkpoint."""
     images_per_second: float
+    compute_share: float = 1.0
+    """Of those seconds that was not spent on fetching and augmenting images."""
+    ended: float = 0.0
+    """Unix time, in seconds, at the end of validation."""
+    workers: int = 1
+    """Processes that trained it: an elastic run may have lost some."""
 
     @property
     def score(self) -> float:

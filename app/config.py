@@ -39,6 +39,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def teachers(self) -> Path:
+        """Answers of teachers to training images, one folder for each teacher and dataset."""
+        return self.root / "teachers"
+
+    @property
     def bundles(self) -> Path:
         """Bundles being written; a finished one is logged to the registry as a whole."""
         return self.root / "bundles"

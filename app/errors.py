@@ -13,6 +13,7 @@ MantaError                      exit 1   500
 |   +-- PortInUse               exit 6   503   somebody else listens there
 |   +-- Overloaded              exit 6   503   the queue is full; try again later
 +-- JobFailed                   exit 7   500   a Ray job ended without success
++-- Diverged                    exit 8   500   a training's loss is no number any more
 """
 
 from __future__ import annotations
@@ -80,3 +81,7 @@ class JobFailed(MantaError):
         super().__init__(message)
         if exit_code:
             self.exit_code = exit_code
+
+
+class Diverged(MantaError):
+    exit_code = 8

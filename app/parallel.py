@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import distributed, nn
+
+T = TypeVar("T")
 
 
 def average_buffers(model: nn.Module) -> None:
@@ -28,3 +32,18 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     if distributed.is_initialized():
         distributed.all_reduce(values)
     return values
+
+
+def means(totals: torch.Tensor) -> tuple[float, float]:
+    """(mean loss, accuracy) of sums [loss, correct, count] that each process holds a part of."""
+    loss, correct, count = sum_over_processes(totals.clone()).tolist()
+    return loss / count, correct / count
+
+
+def of_first(value: T) -> T:
+    """What rank 0 says, in every process."""
+    if not distributed.is_initialized():
+        return value
+    held = [value]
+    distributed.broadcast_object_list(held)
+    return held[0]

@@ -18,7 +18,7 @@ from app.datasets import Dataset
 from app.errors import BadInput
 from app.options import run_job
 from app.registry import ModelVersion, Registry
-from app.settings import ConvertSettings, default_model_name
+from app.settings import ConvertSettings, DistillSettings, default_model_name
 from train_jobs.data import dataset_for, prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.runs import Run, open_run
@@ -81,11 +81,27 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
     dataset = prepare_on_cluster(run.settings, home, seed=run.settings.seed)
-    return convert_run(run, dataset, name=settings.name, git_commit=settings.git_commit, home=home, registry=registry)
+    teacher = run.settings.teacher if isinstance(run.settings, DistillSettings) else ""
+    return convert_run(
+        run,
+        dataset,
+        name=settings.name,
+        git_commit=settings.git_commit,
+        home=home,
+        registry=registry,
+        teacher=teacher and registry.resolve(teacher).reference,
+    )
 
 
 def convert_run(
-    run: Run, dataset: Dataset, *, git_commit: str, home: Home, registry: Registry, name: str | None = None
+    run: Run,
+    dataset: Dataset,
+    *,
+    git_commit: str,
+    home: Home,
+    registry: Registry,
+    name: str | None = None,
+    teacher: str = "",
 ) -> ConvertedVersion:
     """The best checkpoint of a finished run as a version, named as the run says unless `name` is given."""
     return convert_checkpoint(
@@ -93,7 +109,12 @@ def convert_run(
         dataset,
         name=name or run.settings.name or default_model_name(dataset.name),
         lineage=Lineage(
-            dataset=dataset.name, dataset_digest=dataset.digest, git_commit=git_commit, run_id=run.tracking_run_id
+            dataset=dataset.name,
+            dataset_digest=dataset.digest,
+            git_commit=git_commit,
+            run_id=run.tracking_run_id,
+            command=run.settings.command,
+            teacher=teacher,
         ),
         home=home,
         registry=registry,

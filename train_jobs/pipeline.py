@@ -5,7 +5,6 @@ ray job submit --working-dir . -- python -m train_jobs.pipeline --data digits
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from app.client import HttpEvaluation, evaluate_over_http
@@ -15,6 +14,7 @@ from app.gates import Gate, require
 from app.options import run_job
 from app.registry import CHAMPION, ModelVersion, Registry
 from app.settings import PipelineSettings, TrainSettings
+from app.settings.parts import part
 from cluster.deployment import put_live, service_port, start_serve
 from cluster.serve_client import ServeClient
 from cluster.serve_document import ServedVersion
@@ -32,7 +32,7 @@ def main(settings: PipelineSettings) -> None:
     serve = ServeClient(job.dashboard_url)
     port = service_port(serve, settings.port)
     start_serve(serve, host=http_host(), port=port)
-    trained = train(train_part(settings), job.home)
+    trained = train(part(settings, TrainSettings), job.home)
     require_learned(trained)
     watch = Stopwatch()
     url, measured = put_live_and_check(serve, trained, port)
@@ -50,10 +50,6 @@ def main(settings: PipelineSettings) -> None:
             },
         }
     )
-
-
-def train_part(settings: PipelineSettings) -> TrainSettings:
-    return TrainSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(TrainSettings)})
 
 
 def require_learned(trained: TrainedVersion) -> None:
@@ -118,6 +114,7 @@ def result_of(trained: TrainedVersion, version: ModelVersion, measured: HttpEval
             "onnx": converted.onnx_accuracy,
             "http": measured.accuracy,
         },
+        "test_accuracy_tta": trained.tta_accuracy,
         "test_images": len(trained.dataset.test.labels),
         "variants": [converted.summary()],
         "latency_ms": {"p50": measured.p50_ms, "p99": measured.p99_ms},

@@ -6,17 +6,24 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.atomic_file import write_atomically
 from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.options import to_argv
-from app.settings import TrainSettings, default_run_name
+from app.settings import DistillSettings, TrainSettings, default_run_name
+from app.settings.parts import part
+
+HISTORY_FILE = "history.json"
+PROGRESS_FILE = "progress.json"
+FAILURE_FILE = "failure.json"
+KINDS: dict[str, type[TrainSettings]] = {"train": TrainSettings, "distill": DistillSettings}
+"""Settings of a run, by the job that made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,23 @@ class Run:
         return self.folder.name
 
     @property
+    def kind(self) -> str:
+        """train or distill."""
+        return next(kind for kind, settings in KINDS.items() if type(self.settings) is settings)
+
+    @property
     def history_file(self) -> Path:
-        return self.folder / "history.json"
+        return self.folder / HISTORY_FILE
 
     @property
     def progress_file(self) -> Path:
         """The share of the current epoch that is done, now and then."""
-        return self.folder / "progress.json"
+        return self.folder / PROGRESS_FILE
+
+    @property
+    def failure_file(self) -> Path:
+        """What a worker found that starting again would not mend."""
+        return self.folder / FAILURE_FILE
 
     @property
     def best_checkpoint(self) -> Path:
@@ -57,7 +74,12 @@ class Run:
 
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = {"settings": asdict(self.settings), "tracking_run_id": self.tracking_run_id, "version": self.version}
+        content = {
+            "kind": self.kind,
+            "settings": asdict(self.settings),
+            "tracking_run_id": self.tracking_run_id,
+            "version": self.version,
+        }
         write_atomically(self.folder / "run.json", json.dumps(content, indent=2))
 
     def history(self) -> list[EpochReport]:
@@ -83,7 +105,8 @@ def open_run(home: Home, name: str) -> Run:
     folder = home.runs / name
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return Run(folder, TrainSettings(**content["settings"]), content["tracking_run_id"], content["version"])
+        settings = KINDS[content["kind"]](**content["settings"])
+        return Run(folder, settings, content["tracking_run_id"], content["version"])
     except FileNotFoundError as error:
         have = ", ".join(sorted(path.parent.name for path in home.runs.glob("*/run.json"))[-5:]) or "none"
         raise NotFound(f"there is no training run {name!r} (latest: {have})") from error
@@ -94,7 +117,7 @@ def open_run(home: Home, name: str) -> Run:
 def run_to_resume(home: Home, settings: TrainSettings) -> Run:
     """Raises BadInput for a finished run, and when other settings than `--resume` are given: they would be ignored."""
     assert settings.resume is not None
-    others = to_argv(dataclasses.replace(settings, resume=None, git_commit=""))
+    others = to_argv(dataclasses.replace(part(settings, TrainSettings), resume=None, git_commit="", command=""))
     if others:
         raise BadInput(f"--resume goes on with the run's own settings; leave out {' '.join(others)}")
     run = open_run(home, settings.resume)
@@ -112,9 +135,3 @@ def new_run_name(settings: TrainSettings, dataset: str) -> str:
             f"--run {settings.run!r:.120} may hold letters, digits, dots, dashes and underscores only, 100 at most"
         )
     return settings.run
-
-
-def write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-
-import ray
-import ray.train
-from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from app.batches import with_defaults
-from app.checkpoint import STATE_FILE, EpochReport, best_epoch
-from app.config import CPU, Home
+from app.checkpoint import EpochReport, best_epoch
+from app.config import Home
 from app.datasets import Dataset
-from app.errors import BadInput, ClusterError, MantaError
+from app.errors import BadInput
+from app.evaluate import accuracy
 from app.models import architecture, build_net
 from app.options import run_job
 from app.registry import Registry
-from app.settings import FitSettings, TrainSettings
-from cluster.environment import MARK
+from app.settings import DistillSettings, TrainSettings
 from train_jobs.convert import ConvertedVersion, convert_run
 from train_jobs.data import prepare_on_cluster
-from train_jobs.history import HistoryFollower
 from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.ray_training import fit_on_ray
 from train_jobs.runs import Run, locked, new_run_name, run_to_resume
-from train_jobs.worker import WorkerTask, train_worker
+from train_jobs.teachers import prepare_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +36,8 @@ class TrainedVersion:
     dataset: Dataset
     history: list[EpochReport]
     converted: ConvertedVersion
+    tta_accuracy: float | None
+    """Test accuracy with test-time augmentation, when it was asked for."""
     train_seconds: float
     convert_seconds: float
     tracking_uri: str
@@ -54,8 +48,11 @@ class TrainedVersion:
 
 
 def main(settings: TrainSettings) -> None:
-    home = connect().home
-    trained = train(settings, home)
+    report(train(settings, connect().home))
+
+
+def report(trained: TrainedVersion) -> None:
+    """The job's result."""
     version = trained.converted.version
     finish(
         {
@@ -65,6 +62,7 @@ def main(settings: TrainSettings) -> None:
             "val_accuracy": trained.best.val_accuracy,
             "variants": [trained.converted.summary()],
             "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
+            "test_accuracy_tta": trained.tta_accuracy,
             "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},
             "artifacts": str(version.folder),
             "run_folder": str(trained.run.folder),
@@ -75,38 +73,73 @@ def main(settings: TrainSettings) -> None:
 
 
 def train(settings: TrainSettings, home: Home) -> TrainedVersion:
-    """Data -> Ray Train -> best checkpoint -> gated bundle -> a version in the registry."""
+    """Data -> Ray Train -> best checkpoint -> gated bundle -> a version in the registry.
+
+    With DistillSettings the workers learn from the teacher's answers too.
+    """
     watch = Stopwatch()
     architecture(settings.model)  # a misspelt name is said before any image is read
     resumed = run_to_resume(home, settings) if settings.resume else None
     settings = resumed.settings if resumed else settings
+    registry = Registry(home)
+    teacher_version = registry.resolve(settings.teacher) if isinstance(settings, DistillSettings) else None
     dataset = prepare_on_cluster(settings, home, seed=settings.seed)
     check_fits(settings, dataset)
-    registry = Registry(home)
-    settings = with_defaults(settings, len(dataset.train.labels), settings.workers)
+    settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
+    teacher = (
+        prepare_teacher(settings, teacher_version, dataset, home)
+        if isinstance(settings, DistillSettings) and teacher_version
+        else None
+    )
     run = resumed or start_run(settings, dataset, home, registry)
     with locked(run), recorded(run, registry):
         if resumed:
             registry.reopen_run(run.tracking_run_id)
             say(f"going on with run {run.name} after epoch {len(run.history())}")
         watch.restart()
-        fit_on_ray(run, dataset, registry)
+        fit_on_ray(run, dataset, on_epoch=lambda report: show_epoch(report, run, registry), teacher=teacher)
         train_seconds = watch.restart()
         history = run.history()
         draw_and_log_curves(run, history, registry)
         best = best_epoch(history)
         say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
-        converted = convert_run(run, dataset, git_commit=settings.git_commit, home=home, registry=registry)
+        converted = convert_run(
+            run,
+            dataset,
+            git_commit=settings.git_commit,
+            home=home,
+            registry=registry,
+            teacher=teacher_version.reference if teacher_version else "",
+        )
+        tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
         dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
         dataset=dataset,
         history=history,
         converted=converted,
+        tta_accuracy=tta_accuracy,
         train_seconds=train_seconds,
         convert_seconds=watch.restart(),
         tracking_uri=registry.tracking_uri,
     )
+
+
+def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
+    """Test accuracy with test-time augmentation: never mixed up with the plain one, which is what is served."""
+    import torch
+
+    from app.batches import DeviceSplit
+    from app.checkpoint import read_model
+    from app.validation import predict
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = read_model(run.best_checkpoint)[1].to(device)
+    probabilities = predict(model, DeviceSplit(dataset.test, device), tta=True, mirror=dataset.mirror_ok)
+    measured = accuracy(probabilities, dataset.test.labels)
+    registry.log_metrics(run.tracking_run_id, {"test_accuracy_tta": measured})
+    say(f"test accuracy with test-time augmentation {measured:.2%}")
+    return measured
 
 
 @contextlib.contextmanager
@@ -126,8 +159,9 @@ def recorded(run: Run, registry: Registry) -> Iterator[None]:
 def check_fits(settings: TrainSettings, dataset: Dataset) -> None:
     """Raises BadInput before any worker starts, for what every worker would refuse."""
     build_net(settings.model, len(dataset.labels), dataset.input_size, dropout=settings.dropout)
-    if len(dataset.train.labels) < 2 * settings.workers:
-        raise BadInput(f"{len(dataset.train.labels)} training images are too few for {settings.workers} workers")
+    workers = settings.worker_range[1]
+    if len(dataset.train.labels) < 2 * workers:
+        raise BadInput(f"{len(dataset.train.labels)} training images are too few for {workers} workers")
 
 
 def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: Registry) -> Run:
@@ -139,81 +173,6 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
     run.save()
     say(f"run {name}")
     return run
-
-
-def fit_on_ray(run: Run, dataset: Dataset, registry: Registry) -> None:
-    """Trains on workers and leaves `best.pt` and `last.pt` in the run's folder.
-
-    Raises the first worker's MantaError as it is, and MantaError for any other failure.
-    """
-    settings = run.settings
-    gpu = has_gpus(settings.workers) if settings.gpu is None else settings.gpu
-    resources = {"CPU": CPU.train_worker, "GPU": float(gpu)}
-    check_room(settings.workers, resources)
-    task = WorkerTask(
-        fit=FitSettings(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(FitSettings)}),
-        dataset=dataset.folder,
-        history=run.history_file,
-        progress=run.progress_file,
-        threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
-    )
-    trainer = TorchTrainer(
-        lambda: train_worker(task),
-        scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=gpu, resources_per_worker=resources),
-        run_config=RunConfig(  # type: ignore[call-arg]  # ray.train types it as its old version
-            name=run.name,
-            storage_path=str(run.folder.parent),
-            failure_config=FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="score"),
-            logging_config=LoggingConfig(log_level="WARNING"),
-        ),
-    )
-    # How often the controller takes in reports; at its default of 2 s an epoch of 0.2 s would wait 1.8 s.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    say(f"starting {settings.workers} training worker{'s' * (settings.workers > 1)}")
-    with HistoryFollower(run, lambda report: show_epoch(report, run, registry)):
-        try:
-            result = trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            raise training_error(error, run) from error
-    assert result.checkpoint is not None
-    best, _ = max(result.best_checkpoints or [], key=lambda pair: pair[1]["score"])
-    shutil.copyfile(Path(best.path) / STATE_FILE, run.best_checkpoint)
-    shutil.copyfile(Path(result.checkpoint.path) / STATE_FILE, run.last_checkpoint)
-
-
-def has_gpus(count: int) -> bool:
-    return ray.cluster_resources().get("GPU", 0) >= count
-
-
-def check_room(workers: int, resources: Mapping[str, float]) -> None:
-    """Says when workers will have to wait for room.
-
-    Raises ClusterError when they would wait for ever: a local cluster does not grow.
-    """
-    total, free = ray.cluster_resources(), ray.available_resources()
-    for name, each in resources.items():
-        needed = workers * each
-        if needed > total.get(name, 0) and MARK in os.environ:
-            raise ClusterError(
-                f"{workers} workers need {needed:g} {name}s of the cluster's {total.get(name, 0):g}; "
-                "pass fewer --workers, or `manta up --num-cpus N` for more logical CPUs"
-            )
-        if needed > free.get(name, 0):
-            say(f"waiting for room: {workers} workers need {needed:g} {name}s, {free.get(name, 0):g} are free")
-
-
-def training_error(error: ray.train.TrainingFailedError, run: Run) -> MantaError:
-    """The cause behind Ray's wrapping, as one line that says how to go on."""
-    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    first: BaseException = next(iter(failures.values()), getattr(error, "controller_failure", error))
-    cause: BaseException | None = first
-    while cause is not None and not isinstance(cause, MantaError):
-        first, cause = cause, getattr(cause, "cause", None) or cause.__cause__
-    if cause is not None:
-        return cause
-    reason = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
-    return MantaError(f"training failed ({reason}); go on with: manta train --resume {run.name}")
 
 
 def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray.train
 
-from app.errors import NotFound
+from app.atomic_file import write_atomically
+from app.errors import BrokenBundle, MantaError, NotFound
 from app.settings import FitSettings
+from train_jobs.failure import write_failure
+from train_jobs.runs import FAILURE_FILE, HISTORY_FILE, PROGRESS_FILE
+from train_jobs.teachers import TeacherTask
 
 if TYPE_CHECKING:
-    from app.training import TrainState
-
+    from app.train_state import TrainState
 
 TRAINING_NICENESS = 10
 """Below the service's priority: a retraining on the same machine takes what the service leaves."""
+CHECKPOINT_PREFIX = "checkpoint_"
+"""Ray Train names the folders of its checkpoints so, with the time behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,55 +35,117 @@ class WorkerTask:
 
     fit: FitSettings
     dataset: Path
-    history: Path
-    progress: Path
+    folder: Path
+    """Of the run."""
     threads: int
+    teacher: TeacherTask | None = None
 
 
 def train_worker(task: WorkerTask) -> None:
-    """Starts from the run's latest checkpoint when there is one, so a replaced worker goes on from there."""
+    """Starts from the run's latest whole checkpoint when there is one, so a replaced worker goes on from there.
+
+    What starting again would not mend is left in the run's folder as a failure, for the driver.
+    """
+    try:
+        _train(task)
+    except MantaError as error:
+        if _is_first():
+            write_failure(task.folder / FAILURE_FILE, error)
+
+
+def _train(task: WorkerTask) -> None:
     import torch
     from ray.train.torch import get_device
 
-    from app.checkpoint import STATE_FILE
     from app.datasets import load
     from app.training import fit
+    from app.training_loop import Hooks
 
     if not task.dataset.is_dir():
         raise NotFound(f"this node does not see {task.dataset}: MANTA_HOME has to be shared storage")
     torch.set_num_threads(task.threads)
     os.nice(TRAINING_NICENESS)
-    start = ray.train.get_checkpoint()
-    with start.as_directory() if start else nullcontext() as folder:
+    device = get_device()
+    with tempfile.TemporaryDirectory() as folder:
         fit(
             task.fit,
             load(task.dataset),
-            device=get_device(),
-            resume=Path(folder) / STATE_FILE if folder else None,
-            on_epoch=lambda state: report_epoch(state, task.history),
-            on_progress=lambda share: report_progress(share, task.progress),
+            device=device,
+            resume=latest_whole_checkpoint(Path(folder)),
+            objective=task.teacher.objective(task.fit, device) if task.teacher else None,
+            hooks=Hooks(
+                on_epoch=lambda state, due: report_epoch(state, task.folder, due=due),
+                on_checkpoint=report_within_epoch,
+                on_progress=lambda share: write_atomically(task.folder / PROGRESS_FILE, json.dumps(share)),
+            ),
         )
 
 
-def report_progress(share: float, file: Path) -> None:
-    """For the driver, within an epoch: shown and forgotten."""
-    from train_jobs.runs import write_atomically
+def latest_whole_checkpoint(folder: Path) -> Path | None:
+    """A copy, below `folder`, of the newest checkpoint in storage that can be read.
 
-    if ray.train.get_context().get_world_rank() == 0:
-        write_atomically(file, json.dumps(share))
+    A newer one that was cut off is passed over. Raises BrokenBundle when there are only such.
+    """
+    from app import checkpoint
+
+    broken: BrokenBundle | None = None
+    for candidate in stored_checkpoints():
+        with candidate.as_directory() as stored:
+            if not (Path(stored) / checkpoint.STATE_FILE).is_file():
+                continue
+            copy = Path(shutil.copyfile(Path(stored) / checkpoint.STATE_FILE, folder / checkpoint.STATE_FILE))
+        try:
+            checkpoint.load(copy)
+        except BrokenBundle as error:
+            broken = error
+        else:
+            return copy
+    if broken is not None:
+        raise broken
+    return None
 
 
-def report_epoch(state: TrainState, history: Path) -> None:
-    """Every rank reports, rank 0 with the checkpoint; it also updates the history that the driver follows."""
+def stored_checkpoints() -> Iterator[ray.train.Checkpoint]:
+    """The one that Ray Train goes on from, then older ones that are still in storage, newest first."""
+    import pyarrow.fs
+
+    latest = ray.train.get_checkpoint()
+    if latest is None:
+        return
+    yield latest
+    parent, _, name = str(latest.path).rstrip("/").rpartition("/")
+    found = latest.filesystem.get_file_info(pyarrow.fs.FileSelector(parent))
+    older = [info.path for info in found if info.base_name.startswith(CHECKPOINT_PREFIX) and info.base_name < name]
+    for path in sorted(older, reverse=True):
+        yield ray.train.Checkpoint(path, filesystem=latest.filesystem)
+
+
+def report_epoch(state: TrainState, folder: Path, *, due: bool) -> None:
+    """Every rank reports; rank 0, with the checkpoint, also updates the history that the driver follows."""
+    report = state.history[-1]
+    _report({**asdict(report), "score": report.score}, state if due else None)
+    if _is_first():
+        # After the report: an epoch that the driver shows is one that a restart does not lose, unless
+        # --checkpoint-epochs leaves some without.
+        write_atomically(folder / HISTORY_FILE, json.dumps([asdict(each) for each in state.history]))
+
+
+def report_within_epoch(state: TrainState) -> None:
+    """A checkpoint of an epoch that has begun; its figures are those of the last one that ended."""
+    last = asdict(state.history[-1]) if state.history else {}
+    _report({**last, "score": state.history[-1].score if state.history else 0.0, "step": state.progress.step}, state)
+
+
+def _report(metrics: dict[str, Any], state: TrainState | None) -> None:
     from app.checkpoint import STATE_FILE
-    from train_jobs.runs import write_atomically
 
-    metrics = {**asdict(state.history[-1]), "score": state.history[-1].score}
-    if ray.train.get_context().get_world_rank() != 0:
+    if state is None or not _is_first():
         ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
         state.save(Path(folder) / STATE_FILE)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-    # After the report: an epoch that the driver shows is one that a restart does not lose.
-    write_atomically(history, json.dumps([asdict(report) for report in state.history]))
+
+
+def _is_first() -> bool:
+    return ray.train.get_context().get_world_rank() == 0

@@ -1,9 +1,11 @@
-"""Verbs that run a Ray job: pipeline, train, convert, evaluate."""
+"""Verbs that run a Ray job: pipeline, train, distill, convert, evaluate."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from app.options import to_argv, with_options
 from app.settings import (
     ConvertSettings,
     DataSettings,
+    DistillSettings,
     EvaluateSettings,
     PipelineSettings,
     TrainSettings,
@@ -51,6 +54,11 @@ class TrainCommand(TrainSettings, Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillCommand(DistillSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertCommand(ConvertSettings, Shown):
     pass
 
@@ -63,6 +71,7 @@ class EvaluateCommand(EvaluateSettings, Shown):
 def add_to(app: typer.Typer) -> None:
     app.command("pipeline")(with_options(PipelineCommand)(pipeline))
     app.command("train")(with_options(TrainCommand)(train))
+    app.command("distill")(with_options(DistillCommand)(distill))
     app.command("convert")(with_options(ConvertCommand)(convert))
     app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
 
@@ -99,6 +108,26 @@ def train(settings: TrainCommand) -> None:
     settings = prepared(settings)
     with session(output) as running, resumable(settings, running.home, output):
         result = running.run_job("train_jobs.train", to_argv(settings, TrainSettings), output)
+    show_trained(result, output)
+    output.result(result)
+
+
+def distill(settings: DistillCommand) -> None:
+    """Train a student on the answers of a registered version.
+
+    Any architecture learns from any version of the same classes and input size.
+
+    Example: manta distill photos@champion --data photos/ --model mobile --epochs 40
+    """
+    output = Output(as_json=settings.json)
+    settings = prepared(settings)
+    with session(output) as running, resumable(settings, running.home, output):
+        result = running.run_job("train_jobs.distill", to_argv(settings, DistillSettings), output)
+    show_trained(result, output)
+    output.result(result)
+
+
+def show_trained(result: dict[str, Any], output: Output) -> None:
     output.facts(
         result["version"],
         [
@@ -112,7 +141,6 @@ def train(settings: TrainCommand) -> None:
     output.next_commands(
         f"manta evaluate {result['version']}", f"manta serve {result['version']}", mlflow_command(result)
     )
-    output.result(result)
 
 
 def convert(settings: ConvertCommand) -> None:
@@ -148,14 +176,16 @@ def prepared(settings: T) -> T:
     Raises BadDataset right away for data that is unusable, where this machine is the one that will read it.
     """
     if settings.resume:
-        return dataclasses.replace(settings, git_commit=git_commit())
+        return dataclasses.replace(settings, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]]))
     data = absolute(settings.data) or settings.data
     run = settings.run
     if named_address() is None:
         from app.datasets import check_source
 
         run = run or default_run_name(check_source(data).name)
-    return dataclasses.replace(settings, data=data, run=run, git_commit=git_commit())
+    return dataclasses.replace(
+        settings, data=data, run=run, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]])
+    )
 
 
 def absolute(data: str | None) -> str | None:
@@ -231,7 +261,10 @@ def show_pipeline(result: dict[str, Any], output: Output, *, kept: bool) -> None
 
 def accuracy_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     names = {"pytorch": "PyTorch model", "onnx": "ONNX file", "http": "over HTTP"}
-    return [(f"test accuracy, {names[key]}", f"{value:.2%}") for key, value in result["test_accuracy"].items()]
+    rows = [(f"test accuracy, {names[key]}", f"{value:.2%}") for key, value in result["test_accuracy"].items()]
+    if result.get("test_accuracy_tta") is not None:
+        rows.append(("with test-time augmentation", f"{result['test_accuracy_tta']:.2%}"))
+    return rows
 
 
 def file_rows(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -30,6 +30,12 @@ class ImageClassifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.net((images - self.mean) / self.std)
 
+    def prepare(self, images: torch.Tensor) -> None:
+        """Shows a network that has a `prepare` of its own some training images, [N, 3, H, W] in 0..255."""
+        prepare = getattr(self.net, "prepare", None)
+        if prepare is not None:
+            prepare((images - self.mean) / self.std)
+
 
 class ServingModel(nn.Module):
     """The signature of every artifact: uint8 [N, H, W, 3] RGB in, probabilities float32 [N, C] out."""

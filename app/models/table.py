@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.errors import BadInput
+from app.models.airbench import Airbench, AirbenchHalf, AirbenchTiny
 from app.models.attention_cnn import AttentionCnn
 from app.models.custom_cnn import CustomCnn
 from app.models.dense_cnn import DenseCnn
 from app.models.mobile import Mobile
-from app.models.resnet9 import ResNet9
 from app.models.resnet20 import ResNet20
 
 
@@ -30,7 +30,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dense_cnn": Architecture(DenseCnn, 8, "dense 3x3 convolutions: a student for int8 on a CPU"),
     "attention_cnn": Architecture(AttentionCnn, 8, "CBAM and self-attention"),
     "resnet20": Architecture(ResNet20, 8, "the residual network of the CIFAR experiments"),
-    "resnet9": Architecture(ResNet9, 8, "fast and accurate, of the speed-run family; for GPUs and patience"),
+    "airbench": Architecture(Airbench, 16, "fast to train to high accuracy, of the speed-run family; 2 M parameters"),
+    "airbench_half": Architecture(AirbenchHalf, 16, "the same at half the width, 0.5 M parameters"),
+    "airbench_tiny": Architecture(AirbenchTiny, 16, "the same with as many parameters as resnet20"),
 }
 
 

@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCHEDULES = ("cosine", "one_cycle", "plateau")
 DEFAULT_LR = {"adamw": 4e-3, "sgd": 0.1, "muon": 0.05}
 """Peak learning rate of each optimizer unless one is given."""
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 
 BatchSize = int | Literal["auto"]
 
@@ -110,9 +110,7 @@ class FitSettings:
         require(self.lr is None or 0 < self.lr < math.inf, f"--lr must be a number above 0, not {self.lr}")
         require(0 <= self.momentum < 1, f"--momentum must be in [0, 1), not {self.momentum}")
         require(0 <= self.weight_decay < math.inf, f"--weight-decay must not be negative, it is {self.weight_decay}")
-        require(
-            self.schedule in SCHEDULES, f"--schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}"
-        )
+        require(self.schedule in SCHEDULES, f"--schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
         require(0 <= self.warmup < 1, f"--warmup must be in [0, 1), not {self.warmup}")
         require(self.plateau_patience >= 1, f"--plateau-patience must be at least 1, not {self.plateau_patience}")
         require(0 <= self.label_smoothing < 1, f"--label-smoothing must be in [0, 1), not {self.label_smoothing}")
@@ -130,9 +128,7 @@ class FitSettings:
         require(0 <= self.mixup < math.inf, f"--mixup must not be negative, it is {self.mixup}")
         require(0 <= self.cutmix < math.inf, f"--cutmix must not be negative, it is {self.cutmix}")
         require(not (self.mixup and self.cutmix), "--mixup and --cutmix exclude each other")
-        require(
-            self.checkpoint_epochs >= 1, f"--checkpoint-epochs must be at least 1, not {self.checkpoint_epochs}"
-        )
+        require(self.checkpoint_epochs >= 1, f"--checkpoint-epochs must be at least 1, not {self.checkpoint_epochs}")
         require(
             0 < self.checkpoint_minutes < math.inf,
             f"--checkpoint-minutes must be a number above 0, not {self.checkpoint_minutes}",
