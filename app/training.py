@@ -33,7 +33,7 @@ from app.curves import draw_curves
 from app.datasets import Dataset, prepare
 from app.ema import MovingAverage
 from app.errors import BadInput
-from app.models import ImageClassifier, build_classifier, to_floats
+from app.models import ImageClassifier, architecture, build_classifier, to_floats
 from app.objective import CrossEntropy, Objective
 from app.optimizer import Schedule, build_optimizer
 from app.options import run_job
@@ -83,6 +83,7 @@ def fit(
         train=DeviceSplit(dataset.train, device),
         val=DeviceSplit(dataset.val, device),
         objective=objective or CrossEntropy(settings),
+        min_size=architecture(settings.model).min_size,
         flip=dataset.mirror_ok if settings.flip is None else settings.flip,
         precision=autocast(settings.precision, device),
         hooks=hooks or Hooks(),

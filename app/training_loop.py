@@ -24,6 +24,7 @@ from app.checkpoint import EpochReport
 from app.errors import Diverged
 from app.objective import Batch, Objective
 from app.parallel import average_buffers, of_first, rank, sum_over_processes, world_size
+from app.resolution import epoch_size, resized
 from app.settings import FitSettings
 from app.train_state import TrainState
 from app.validation import evaluate
@@ -60,6 +61,8 @@ class TrainingLoop:
     train: DeviceSplit
     val: DeviceSplit
     objective: Objective
+    min_size: int
+    """Smallest height and width in pixels that the network takes."""
     flip: bool
     precision: AbstractContextManager[Any]
     hooks: Hooks
@@ -139,10 +142,11 @@ class TrainingLoop:
         state, sums = self.state, torch.zeros(3, dtype=torch.float64, device=self.train.device)
         state.optimizer.zero_grad(set_to_none=True)
         parts = list(self._parts(batch))
+        size = epoch_size(self.settings, self.train.image_size, state.epoch, least=self.min_size)
         for number, part in enumerate(parts, 1):
             with self._synchronized(last=number == len(parts)):
                 with self.precision:
-                    logits = self.network(part.inputs)
+                    logits = self.network(resized(part.inputs, size))
                     loss = self.objective(logits, part)
                 state.scaler.scale(loss * (len(part) / len(batch))).backward()
             with torch.no_grad():

@@ -93,6 +93,10 @@ class FitSettings:
     """Alpha of mixup: images and their labels are blended in pairs. 0 is off."""
     cutmix: float = 0.0
     """Alpha of cutmix: a rectangle of another image is pasted in, labels in proportion. 0 is off."""
+    grow_from: float = 1.0
+    """Share of its side that images have in the first epoch. Smaller ones are faster, and lose little early on."""
+    grow_until: float = 0.6
+    """Share of the epochs during which images grow to their full size, when --grow-from is below 1."""
     checkpoint_epochs: int = 1
     """Write a checkpoint after every so many epochs, and after the last."""
     checkpoint_minutes: float = 5.0
@@ -128,6 +132,8 @@ class FitSettings:
         require(0 <= self.mixup < math.inf, f"--mixup must not be negative, it is {self.mixup}")
         require(0 <= self.cutmix < math.inf, f"--cutmix must not be negative, it is {self.cutmix}")
         require(not (self.mixup and self.cutmix), "--mixup and --cutmix exclude each other")
+        require(0 < self.grow_from <= 1, f"--grow-from must be above 0 and at most 1, not {self.grow_from}")
+        require(0 < self.grow_until <= 1, f"--grow-until must be above 0 and at most 1, not {self.grow_until}")
         require(self.checkpoint_epochs >= 1, f"--checkpoint-epochs must be at least 1, not {self.checkpoint_epochs}")
         require(
             0 < self.checkpoint_minutes < math.inf,

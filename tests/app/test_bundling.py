@@ -22,7 +22,8 @@ from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ImageClassifier, ServingModel, build_classifier
 from app.settings import FitSettings
-from app.training import TrainState, fit
+from app.train_state import TrainState
+from app.training import fit
 from tests.app.image_trees import entries
 from tests.app.tiny_data import LABELS, colour_dataset, one_thread
 

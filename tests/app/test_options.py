@@ -9,7 +9,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import typer
@@ -19,7 +19,16 @@ from typer.testing import CliRunner
 
 from app.errors import BadInput, GateFailed, JobFailed, MantaError
 from app.options import field_docs, flag, run_command_line, run_job, to_argv, with_options
-from app.settings import ConvertSettings, EvaluateSettings, FitSettings, LoopSettings, PipelineSettings, TrainSettings
+from app.settings import (
+    ConvertSettings,
+    DistillSettings,
+    EvaluateSettings,
+    FitSettings,
+    LoopSettings,
+    PipelineSettings,
+    SweepSettings,
+    TrainSettings,
+)
 
 S = TypeVar("S")
 
@@ -104,7 +113,9 @@ def test_help_is_the_text_under_each_field() -> None:
     assert "no-loud" not in text
 
 
-@pytest.mark.parametrize("kind", [PipelineSettings, ConvertSettings, EvaluateSettings, LoopSettings])
+@pytest.mark.parametrize(
+    "kind", [PipelineSettings, ConvertSettings, EvaluateSettings, LoopSettings, DistillSettings, SweepSettings]
+)
 def test_every_real_field_has_its_text(kind: type) -> None:
     texts = field_docs(kind)
     assert {field.name for field in dataclasses.fields(kind)} == texts.keys()
@@ -123,12 +134,12 @@ def test_argv_leaves_out_defaults() -> None:
 
 
 def test_argv_of_a_base_class_has_its_fields_only() -> None:
-    assert to_argv(PipelineSettings(lr=0.1, workers=3, port=99), FitSettings) == ["--lr", "0.1"]
-    assert to_argv(PipelineSettings(workers=3, port=99), TrainSettings) == ["--workers", "3"]
+    assert to_argv(PipelineSettings(lr=0.1, workers="3", port=99), FitSettings) == ["--lr", "0.1"]
+    assert to_argv(PipelineSettings(workers="3", port=99), TrainSettings) == ["--workers", "3"]
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
-NAMES = st.none() | st.from_regex(r"[\w.-]{1,20}", fullmatch=True)
+NAMES = st.none() | st.from_regex(r"\w[\w.-]{0,19}", fullmatch=True)
 SHARE = st.floats(0, 1, exclude_max=True)
 FIT = {
     "model": TEXT,
@@ -144,7 +155,11 @@ FIT = {
     "shift": SHARE,
     "rotate": st.floats(0, 180),
     "colour": SHARE,
-    "batch_size": st.integers(64, 4096),
+    "batch_size": st.integers(64, 4096) | st.just("auto"),
+    "optimizer": st.sampled_from(["adamw", "sgd", "muon"]),
+    "clip": st.none() | st.floats(0.001, 100),
+    "compile": st.booleans(),
+    "alternate_flip": st.booleans(),
     "data": TEXT,
     "image_size": st.none() | st.integers(1, 1024),
     "max_bad": st.sampled_from(["0", "1%", "0.25", "12.5 %", "1"]),
@@ -152,7 +167,9 @@ FIT = {
 PIPELINE = st.builds(
     PipelineSettings,
     **FIT,
-    workers=st.integers(1, 32),
+    workers=st.integers(1, 32).map(str) | st.just("1:4"),
+    storage=st.none() | TEXT,
+    command=TEXT,
     threads=st.none() | st.integers(1, 64),
     gpu=st.none() | st.booleans(),
     max_failures=st.integers(0, 9),
@@ -163,14 +180,16 @@ PIPELINE = st.builds(
     port=st.integers(1, 65535),
 )
 LOOP = st.builds(LoopSettings, **FIT, out=TEXT, resume=st.booleans())
+DISTILL = st.builds(DistillSettings, teacher=TEXT, temperature=st.floats(0.1, 100), alpha=st.floats(0, 1))
+SWEEP = st.builds(SweepSettings, space=st.lists(TEXT, max_size=3).map(tuple), trials=st.integers(1, 99))
 CONVERT = st.builds(ConvertSettings, source=TEXT, data=st.none() | TEXT, name=NAMES, git_commit=TEXT)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.one_of(PIPELINE, LOOP, CONVERT))
+@given(st.one_of(PIPELINE, LOOP, CONVERT, DISTILL, SWEEP))
 @example(ConvertSettings(source="--data"))
 @example(ConvertSettings(source="-1", data="--", git_commit="-x"))
-def test_settings_survive_the_command_line(given_settings: PipelineSettings | LoopSettings | ConvertSettings) -> None:
+def test_settings_survive_the_command_line(given_settings: Any) -> None:
     assert parse(type(given_settings), to_argv(given_settings)) == given_settings
 
 

@@ -13,12 +13,15 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from app import parallel, training
-from app.augment import augment
+from app import parallel, training_loop
+from app.augment import Draws, draw
 from app.batches import DeviceSplit
 from app.errors import BadInput
+from app.precision import autocast
 from app.settings import FitSettings
-from app.training import TrainState, fit
+from app.train_state import TrainState
+from app.training import Hooks, fit, new_model
+from app.validation import evaluate
 from tests.app.test_training import outcome
 from tests.app.tiny_data import colour_dataset
 
@@ -38,7 +41,8 @@ class Witness:
     resumed_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     train_rows: list[int] = field(default_factory=list)
     val_rows: list[int] = field(default_factory=list)
-    augmentation: list[float] = field(default_factory=list)
+    augmentation: list[list[float]] = field(default_factory=list)
+    dropout: list[int] = field(default_factory=list)
     own_statistics: list[torch.Tensor] = field(default_factory=list)
     averaged_statistics: list[torch.Tensor] = field(default_factory=list)
     summed: float = 0
@@ -52,7 +56,8 @@ def process(rank: int, folder: Path) -> None:
     assert (parallel.rank(), parallel.world_size()) == (rank, WORLD)
     witness.summed = parallel.sum_over_processes(torch.tensor(float(rank + 1))).item()
     watch(witness)
-    state = fit(SETTINGS, colour_dataset(val=VAL), device=CPU, on_epoch=lambda state: keep(state, rank, folder))
+    hooks = Hooks(on_epoch=lambda state, _: keep(state, rank, folder))
+    state = fit(SETTINGS, colour_dataset(val=VAL), device=CPU, hooks=hooks)
     witness.history, witness.weights = outcome(state), state.model.state_dict()
     distributed.barrier()
     resumed = fit(SETTINGS, colour_dataset(val=VAL), device=CPU, resume=folder / "1.pt")
@@ -83,16 +88,16 @@ def watch(witness: Witness) -> None:
         parallel.average_buffers(model)
         witness.averaged_statistics.append(statistics(model))
 
-    def noted_augment(images: torch.Tensor, settings: FitSettings, *, flip: bool) -> torch.Tensor:
-        before = torch.get_rng_state()
-        witness.augmentation.append(torch.rand(()).item())
-        torch.set_rng_state(before)
-        return augment(images, settings, flip=flip)
+    def noted_draw(settings: FitSettings, index: np.ndarray, generator: np.random.Generator, **options: Any) -> Draws:
+        draws = draw(settings, index, generator, **options)
+        witness.augmentation.append(draws.angle.tolist())
+        witness.dropout.append(torch.initial_seed())
+        return draws
 
     patch = pytest.MonkeyPatch()
     patch.setattr(DeviceSplit, "take", noted_take)
-    patch.setattr(training, "average_buffers", noted_average)
-    patch.setattr(training, "augment", noted_augment)
+    patch.setattr(training_loop, "average_buffers", noted_average)
+    patch.setattr(training_loop, "draw", noted_draw)
 
 
 def statistics(model: nn.Module) -> torch.Tensor:
@@ -146,9 +151,15 @@ def test_running_statistics_are_averaged(witnesses: list[Witness]) -> None:
         assert torch.equal(one.averaged_statistics[epoch], other.averaged_statistics[epoch])
 
 
-def test_augmentation_differs_between_processes_and_steps(witnesses: list[Witness]) -> None:
-    drawn = [w.augmentation[:9] for w in witnesses]
-    assert len(set(drawn[0] + drawn[1])) == 18
+def test_both_draw_the_same_for_the_global_batch_and_anew_in_each_step(witnesses: list[Witness]) -> None:
+    one, other = (w.augmentation[:9] for w in witnesses)
+    assert one == other
+    assert len({tuple(angles) for angles in one}) == 9
+
+
+def test_dropout_differs_between_processes_and_steps(witnesses: list[Witness]) -> None:
+    one, other = (w.dropout[:9] for w in witnesses)
+    assert len(set(one + other)) == 18
 
 
 def test_an_interrupted_run_goes_on_exactly(witnesses: list[Witness]) -> None:
@@ -160,9 +171,9 @@ def test_an_interrupted_run_goes_on_exactly(witnesses: list[Witness]) -> None:
 def test_accuracy_is_over_all_processes(witnesses: list[Witness]) -> None:
     """The model both ended with, evaluated here on all of the split."""
     dataset = colour_dataset(val=VAL)
-    model = training.new_state(SETTINGS, dataset, CPU, steps=1).model
+    model = new_model(SETTINGS, dataset, CPU)
     model.load_state_dict(witnesses[0].weights)
-    loss, accuracy = training.evaluate(model, DeviceSplit(dataset.val, CPU), precision=training.autocast("fp32", CPU))
+    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast("fp32", CPU))
     last = witnesses[0].history[-1]
     assert (last["val_loss"], last["val_accuracy"]) == (pytest.approx(loss), pytest.approx(accuracy))
 

@@ -14,10 +14,12 @@ from app.errors import BadInput
 from app.settings import (
     ConvertSettings,
     DataSettings,
+    DistillSettings,
     EvaluateSettings,
     FitSettings,
     LoopSettings,
     PipelineSettings,
+    SweepSettings,
     TrainSettings,
     default_model_name,
     default_run_name,
@@ -27,7 +29,20 @@ NAN, INFINITE = float("nan"), float("inf")
 
 REFUSED: list[tuple[type, str, list[Any]]] = [
     (FitSettings, "epochs", [0, -1]),
-    (FitSettings, "batch_size", [1, 0, -64]),
+    (FitSettings, "batch_size", [1, 0, -64, "large"]),
+    (FitSettings, "optimizer", ["", "adam"]),
+    (FitSettings, "momentum", [-0.1, 1.0, NAN]),
+    (FitSettings, "schedule", ["", "linear"]),
+    (FitSettings, "plateau_patience", [0]),
+    (FitSettings, "accumulate", [0]),
+    (FitSettings, "clip", [0.0, -1.0, NAN, INFINITE]),
+    (FitSettings, "ema", [0.0, 1.0, NAN]),
+    (FitSettings, "patience", [0]),
+    (FitSettings, "cutout", [-0.1, 1.0, NAN]),
+    (FitSettings, "mixup", [-0.1, NAN, INFINITE]),
+    (FitSettings, "cutmix", [-0.1, NAN, INFINITE]),
+    (FitSettings, "checkpoint_epochs", [0]),
+    (FitSettings, "checkpoint_minutes", [0.0, NAN, INFINITE]),
     (FitSettings, "lr", [0.0, -1e-3, NAN, INFINITE]),
     (FitSettings, "weight_decay", [-0.1, NAN, INFINITE]),
     (FitSettings, "label_smoothing", [-0.1, 1.0, NAN]),
@@ -41,7 +56,16 @@ REFUSED: list[tuple[type, str, list[Any]]] = [
     (DataSettings, "data", [""]),
     (DataSettings, "image_size", [0, -5, 1025]),
     (DataSettings, "max_bad", ["", "%", "few", "1%%", "1%2", "1 percent", "-1%", "101%", "1.01", "nan", "inf", "nan%"]),
-    (TrainSettings, "workers", [0, -1]),
+    (TrainSettings, "workers", ["0", "-1", "", "two", "4:2", "0:2", "1:2:3", "1.5"]),
+    (TrainSettings, "keep_checkpoints", [0]),
+    (TrainSettings, "storage", [""]),
+    (DistillSettings, "temperature", [0.0, -1.0, NAN, INFINITE]),
+    (DistillSettings, "alpha", [-0.1, 1.1, NAN]),
+    (SweepSettings, "trials", [0]),
+    (SweepSettings, "concurrent", [0]),
+    (SweepSettings, "search", ["", "grid"]),
+    (SweepSettings, "grace", [0]),
+    (SweepSettings, "reduction", [1]),
     (TrainSettings, "threads", [0]),
     (TrainSettings, "max_failures", [-1]),
     (TrainSettings, "name", ["", "a/b", "a:b", "a@b", " a", "a\nb"]),
@@ -51,7 +75,8 @@ REFUSED: list[tuple[type, str, list[Any]]] = [
 ]
 ACCEPTED: list[tuple[type, str, list[Any]]] = [
     (FitSettings, "epochs", [None, 1]),
-    (FitSettings, "batch_size", [2]),
+    (FitSettings, "batch_size", [None, 2, "auto"]),
+    (TrainSettings, "workers", ["1", "1:4", "2:2"]),
     (FitSettings, "weight_decay", [0.0]),
     (FitSettings, "label_smoothing", [0.0, 0.99]),
     (FitSettings, "warmup", [0.0]),
@@ -67,7 +92,11 @@ ACCEPTED: list[tuple[type, str, list[Any]]] = [
     (PipelineSettings, "port", [1, 65535]),
     (EvaluateSettings, "split", ["train", "val", "test"]),
 ]
-REQUIRED: dict[type, dict[str, Any]] = {ConvertSettings: {"source": "x"}, EvaluateSettings: {"version": "x"}}
+REQUIRED: dict[type, dict[str, Any]] = {
+    DistillSettings: {"teacher": "x"},
+    ConvertSettings: {"source": "x"},
+    EvaluateSettings: {"version": "x"},
+}
 
 
 def cases(table: list[tuple[type, str, list[Any]]]) -> list[tuple[type, str, Any]]:
@@ -102,9 +131,9 @@ def test_max_bad(text: str, share: float) -> None:
 
 
 def test_every_worker_needs_two_images_of_a_batch() -> None:
-    TrainSettings(batch_size=8, workers=4)
+    TrainSettings(batch_size=8, workers="4")
     with pytest.raises(BadInput, match="--batch-size 8 leaves fewer than 2 images for each of 5 workers"):
-        TrainSettings(batch_size=8, workers=5)
+        TrainSettings(batch_size=8, workers="2:5")
 
 
 def test_settings_do_not_change() -> None:

@@ -17,9 +17,11 @@ import torch
 from app import checkpoint
 from app.checkpoint import read_model
 from app.datasets import Dataset
-from app.errors import BadInput, BrokenBundle, MantaError, NotFound
+from app.errors import BadInput, BrokenBundle, Diverged, NotFound
+from app.precision import autocast
 from app.settings import FitSettings
-from app.training import TrainState, autocast, fit, new_state
+from app.train_state import TrainState
+from app.training import Hooks, fit, new_model
 from tests.app.image_trees import class_files, write_tree
 from tests.app.tiny_data import colour_dataset, one_thread
 
@@ -35,7 +37,7 @@ def outcome(state: TrainState) -> list[dict[str, Any]]:
     ]
 
 
-CLOCKED = ("seconds", "images_per_second")
+CLOCKED = ("seconds", "images_per_second", "compute_share", "ended")
 
 
 def equal_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
@@ -61,7 +63,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(dataset: Dataset, folder: Path) -> TrainState:
     """A whole run; every epoch left its state as `<epoch>.pt`."""
-    return fit(SETTINGS, dataset, device=CPU, on_epoch=lambda state: state.save(folder / f"{state.epoch}.pt"))
+    hooks = Hooks(on_epoch=lambda state, _: state.save(folder / f"{state.epoch}.pt"))
+    return fit(SETTINGS, dataset, device=CPU, hooks=hooks)
 
 
 def test_a_separable_problem_is_learned(trained: TrainState) -> None:
@@ -78,8 +81,8 @@ def test_figures_of_an_epoch(trained: TrainState) -> None:
         assert (report.train_accuracy * 48) == pytest.approx(round(report.train_accuracy * 48))
         assert (report.val_accuracy * 21) == pytest.approx(round(report.val_accuracy * 21))
         assert report.images_per_second * report.seconds == pytest.approx(48)
-    assert trained.history[0].lr < SETTINGS.lr
-    assert trained.scheduler.get_last_lr()[0] == pytest.approx(0, abs=1e-9)
+    assert trained.history[0].lr < SETTINGS.peak_lr
+    assert trained.schedule.lr == pytest.approx(0, abs=1e-9)
 
 
 def test_best_is_the_highest_accuracy_and_then_the_lowest_loss(trained: TrainState) -> None:
@@ -104,15 +107,23 @@ def test_a_resumed_run_is_exactly_the_uninterrupted_one(trained: TrainState, dat
     torch.manual_seed(999)
     epochs = []
     resumed = fit(
-        SETTINGS, dataset, device=CPU, resume=folder / "5.pt", on_epoch=lambda state: epochs.append(state.epoch)
+        SETTINGS,
+        dataset,
+        device=CPU,
+        resume=folder / "5.pt",
+        hooks=Hooks(on_epoch=lambda state, _: epochs.append(state.epoch)),
     )
     assert epochs == list(range(6, 25))
     assert outcome(resumed) == outcome(trained)
     assert equal_weights(resumed.model.state_dict(), trained.model.state_dict())
 
 
+def _fail(state: TrainState, due: bool) -> None:
+    pytest.fail("trained")
+
+
 def test_a_finished_run_stays_as_it_is(trained: TrainState, dataset: Dataset, folder: Path) -> None:
-    resumed = fit(SETTINGS, dataset, device=CPU, resume=folder / "24.pt", on_epoch=lambda _: pytest.fail("trained"))
+    resumed = fit(SETTINGS, dataset, device=CPU, resume=folder / "24.pt", hooks=Hooks(on_epoch=_fail))
     assert outcome(resumed) == outcome(trained)
     assert equal_weights(resumed.model.state_dict(), trained.model.state_dict())
 
@@ -154,14 +165,14 @@ def test_images_that_are_too_small_are_refused() -> None:
 
 
 def test_a_run_that_diverges_stops_and_says_so(dataset: Dataset) -> None:
-    with pytest.raises(MantaError, match=r"diverged: the loss of epoch \d is nan; try a lower --lr"):
+    with pytest.raises(Diverged, match=r"diverged: the loss of epoch \d is (nan|inf); try a lower --lr"):
         fit(FitSettings(epochs=3, batch_size=16, lr=1e20), dataset, device=CPU)
 
 
 def test_normalization_is_that_of_the_training_images(dataset: Dataset) -> None:
-    state = new_state(SETTINGS, dataset, CPU, steps=10)
-    assert state.model.mean.flatten().tolist() == pytest.approx(dataset.train.images.mean((0, 1, 2)), rel=1e-5)
-    assert state.model.std.flatten().tolist() == pytest.approx(dataset.train.images.std((0, 1, 2)), rel=1e-5)
+    model = new_model(SETTINGS, dataset, CPU)
+    assert model.mean.flatten().tolist() == pytest.approx(dataset.train.images.mean((0, 1, 2)), rel=1e-5)
+    assert model.std.flatten().tolist() == pytest.approx(dataset.train.images.std((0, 1, 2)), rel=1e-5)
 
 
 def test_epochs_follow_the_size_of_the_data_unless_given(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
