@@ -39,6 +39,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def sweeps(self) -> Path:
+        """Sweeps: their trials' runs, reports and best recipes, one folder per sweep name."""
+        return self.root / "sweeps"
+
+    @property
     def teachers(self) -> Path:
         """Answers of teachers to training images, one folder for each teacher and dataset."""
         return self.root / "teachers"

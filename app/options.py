@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from app.errors import MantaError
-from app.settings import TrainSettings, with_recipe
+from app.settings import RunSettings, with_recipe
 
 S = TypeVar("S")
 
@@ -75,7 +75,7 @@ def _was_typed(context: typer.Context, name: str) -> bool:
 
 
 def _with_recipe(settings: S, given: frozenset[str]) -> S:
-    return with_recipe(settings, given) if isinstance(settings, TrainSettings) else settings
+    return with_recipe(settings, given) if isinstance(settings, RunSettings) else settings
 
 
 def to_argv(settings: object, kind: type | None = None) -> list[str]:

@@ -16,7 +16,7 @@ from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.options import to_argv
-from app.settings import DistillSettings, TrainSettings, default_run_name
+from app.settings import DistillSettings, RunSettings, TrainSettings, default_run_name
 from app.settings.parts import part
 
 HISTORY_FILE = "history.json"
@@ -90,13 +90,16 @@ class Run:
 
 
 @contextlib.contextmanager
-def locked(run: Run) -> Iterator[None]:
-    """One driver for each run; a killed one holds nothing back. Raises BadInput while another one has it."""
-    with (run.folder / ".lock").open("a") as file:
+def locked(folder: Path) -> Iterator[None]:
+    """One driver for the run or sweep of this folder; a killed one holds nothing back.
+
+    Raises BadInput while another one has it.
+    """
+    with (folder / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise BadInput(f"run {run.name} is being trained right now") from error
+            raise BadInput(f"run {folder.name} is being trained right now") from error
         yield
 
 
@@ -126,7 +129,7 @@ def run_to_resume(home: Home, settings: TrainSettings) -> Run:
     return run
 
 
-def new_run_name(settings: TrainSettings, dataset: str) -> str:
+def new_run_name(settings: RunSettings, dataset: str) -> str:
     """A name of letters, digits, dots, dashes: it is a folder. Raises BadInput for one the user gave that is not."""
     if settings.run is None:
         return default_run_name(dataset)

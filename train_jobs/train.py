@@ -92,7 +92,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         else None
     )
     run = resumed or start_run(settings, dataset, home, registry)
-    with locked(run), recorded(run, registry):
+    with locked(run.folder), recorded(run.tracking_run_id, registry):
         if resumed:
             registry.reopen_run(run.tracking_run_id)
             say(f"going on with run {run.name} after epoch {len(run.history())}")
@@ -143,17 +143,17 @@ def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, registry: Registry) -> Iterator[None]:
-    """Closes the run's record in MLflow with how the block ended."""
+def recorded(tracking_run_id: str, registry: Registry) -> Iterator[None]:
+    """Closes a record in MLflow with how the block ended."""
     try:
         yield
     except KeyboardInterrupt:
-        registry.end_run(run.tracking_run_id, "KILLED")
+        registry.end_run(tracking_run_id, "KILLED")
         raise
     except BaseException:
-        registry.end_run(run.tracking_run_id, "FAILED")
+        registry.end_run(tracking_run_id, "FAILED")
         raise
-    registry.end_run(run.tracking_run_id, "FINISHED")
+    registry.end_run(tracking_run_id, "FINISHED")
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset) -> None:

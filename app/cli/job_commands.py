@@ -1,4 +1,4 @@
-"""Verbs that run a Ray job: pipeline, train, distill, convert, evaluate."""
+"""Verbs that run a Ray job: pipeline, train, sweep, distill, convert, evaluate."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
+from rich.table import Table
 
 from app.cli.output import Output, size_text
 from app.cli.session import Session, session
-from app.config import DEFAULT_HTTP_PORT, Home, http_host
+from app.config import DEFAULT_HTTP_PORT, http_host
 from app.errors import ClusterError
 from app.options import to_argv, with_options
+from app.search_space import read_files
 from app.settings import (
     ConvertSettings,
     DataSettings,
     DistillSettings,
     EvaluateSettings,
     PipelineSettings,
+    RunSettings,
+    SweepSettings,
     TrainSettings,
     default_run_name,
+    short,
 )
 from cluster.connection import named_address
 from cluster.jobs import git_commit
 from cluster.ports import check_port_free
 from cluster.serve_client import ServeClient
 
-T = TypeVar("T", bound=TrainSettings)
+T = TypeVar("T", bound=RunSettings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,11 @@ class TrainCommand(TrainSettings, Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepCommand(SweepSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillCommand(DistillSettings, Shown):
     pass
 
@@ -71,6 +81,7 @@ class EvaluateCommand(EvaluateSettings, Shown):
 def add_to(app: typer.Typer) -> None:
     app.command("pipeline")(with_options(PipelineCommand)(pipeline))
     app.command("train")(with_options(TrainCommand)(train))
+    app.command("sweep")(with_options(SweepCommand)(sweep))
     app.command("distill")(with_options(DistillCommand)(distill))
     app.command("convert")(with_options(ConvertCommand)(convert))
     app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
@@ -88,7 +99,7 @@ def pipeline(settings: PipelineCommand) -> None:
     with session(output, serving=True, port=settings.port, keep=settings.keep) as running:
         was_served = check_port(running, settings.port)
         try:
-            with resumable(settings, running.home, output):
+            with resumable(settings, running.home.runs, output):
                 result = running.run_job("train_jobs.pipeline", to_argv(settings, PipelineSettings), output)
         finally:
             if not (settings.keep or was_served or running.started_here):
@@ -106,10 +117,49 @@ def train(settings: TrainCommand) -> None:
     """
     output = Output(as_json=settings.json)
     settings = prepared(settings)
-    with session(output) as running, resumable(settings, running.home, output):
+    with session(output) as running, resumable(settings, running.home.runs, output):
         result = running.run_job("train_jobs.train", to_argv(settings, TrainSettings), output)
     show_trained(result, output)
     output.result(result)
+
+
+def sweep(settings: SweepCommand) -> None:
+    """Try many settings and keep the best as a recipe.
+
+    Ray Tune runs the trials at once, and stops those that lag behind (ASHA). --space says what is varied.
+
+    Example: manta sweep --data digits --trials 8 --space lr=log:0.001:0.05 --space model=custom_cnn,mobile
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(prepared(settings), space=read_files(settings.space))
+    with session(output) as running, resumable(settings, running.home.sweeps, output):
+        result = running.run_job("train_jobs.sweep", to_argv(settings, SweepSettings), output)
+    show_sweep(result, settings, output)
+    output.result(result)
+
+
+def show_sweep(result: dict[str, Any], settings: SweepSettings, output: Output) -> None:
+    table = Table(
+        "validation", "epochs", "parameters", "latency", "seconds", "trial", "settings", box=None, pad_edge=False
+    )
+    for row in result["trials"]:
+        chosen = "  ".join(f"{name}={short(value)}" for name, value in row["settings"].items())
+        if row["val_accuracy"] is None:
+            table.add_row("failed", "", "", "", "", row["trial"], f"{chosen}  {row['reason']}")
+            continue
+        table.add_row(
+            f"{row['val_accuracy']:.2%}",
+            f"{row['epochs']}{' (stopped)' if row['status'] == 'stopped' else ''}",
+            f"{row['parameters']:,}",
+            f"{row['latency_ms']:.2f} ms",
+            f"{row['seconds']:.1f}",
+            row["trial"],
+            chosen,
+        )
+    output.table(table)
+    output.facts(result["sweep"], [(name, result[name]) for name in ("recipe", "report", "plot")])
+    data = settings.data if not settings.resume else result["data"]
+    output.next_commands(shlex.join(["manta", "train", "--data", data, "--recipe", result["recipe"]]))
 
 
 def distill(settings: DistillCommand) -> None:
@@ -121,7 +171,7 @@ def distill(settings: DistillCommand) -> None:
     """
     output = Output(as_json=settings.json)
     settings = prepared(settings)
-    with session(output) as running, resumable(settings, running.home, output):
+    with session(output) as running, resumable(settings, running.home.runs, output):
         result = running.run_job("train_jobs.distill", to_argv(settings, DistillSettings), output)
     show_trained(result, output)
     output.result(result)
@@ -214,14 +264,18 @@ def end_service(running: Session) -> None:
 
 
 @contextlib.contextmanager
-def resumable(settings: TrainSettings, home: Home, output: Output) -> Iterator[None]:
-    """On Ctrl-C says how to go on, when there is something to go on from."""
+def resumable(settings: RunSettings, folder: Path, output: Output) -> Iterator[None]:
+    """On Ctrl-C says how to go on, when there is something to go on from.
+
+    folder: where runs, or sweeps, of this home lie.
+    """
     try:
         yield
     except KeyboardInterrupt:
         name = settings.resume or settings.run
-        if name and (home.runs / name / "history.json").is_file():
-            output.say(f"\ninterrupted; the finished epochs are kept. Go on with: manta train --resume {name}")
+        verb, kept = ("sweep", "sweep.json") if isinstance(settings, SweepSettings) else ("train", "history.json")
+        if name and (folder / name / kept).is_file():
+            output.say(f"\ninterrupted; the finished epochs are kept. Go on with: manta {verb} --resume {name}")
         else:
             output.say("\ninterrupted before the first epoch was finished; nothing is kept")
         raise

@@ -6,10 +6,10 @@ Light on purpose: the command line imports this without importing torch.
 from app.settings.conversion import ConvertSettings, EvaluateSettings
 from app.settings.data import DataSettings
 from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
-from app.settings.names import default_model_name, default_run_name
+from app.settings.names import default_model_name, default_run_name, short
 from app.settings.recipes import RECIPES, with_recipe, write_recipe
 from app.settings.sweep import SweepSettings
-from app.settings.training import DistillSettings, LoopSettings, PipelineSettings, TrainSettings
+from app.settings.training import DistillSettings, LoopSettings, PipelineSettings, RunSettings, TrainSettings
 
 __all__ = [
     "DEFAULT_ARCHITECTURE",
@@ -21,10 +21,12 @@ __all__ = [
     "FitSettings",
     "LoopSettings",
     "PipelineSettings",
+    "RunSettings",
     "SweepSettings",
     "TrainSettings",
     "default_model_name",
     "default_run_name",
+    "short",
     "with_recipe",
     "write_recipe",
 ]

@@ -1,4 +1,4 @@
-"""Names that are made up where the user gives none."""
+"""Names that are made up where the user gives none, and values as people read them."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def default_run_name(dataset: str) -> str:
 def default_model_name(dataset: str) -> str:
     """The data's name with everything left out that a reference (name/3, name@champion) could be mistaken for."""
     return re.sub(r"[^\w. -]+", "-", dataset).strip(" -.")[:100] or "data"
+
+
+def short(value: object) -> str:
+    """A setting, as one of many on a line."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -14,9 +14,9 @@ import yaml
 
 from app.errors import BadInput
 from app.settings.fit import FitSettings
-from app.settings.training import TrainSettings
+from app.settings.training import RunSettings
 
-S = TypeVar("S", bound=TrainSettings)
+S = TypeVar("S", bound=RunSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ class LoopSettings(FitSettings, DataSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(FitSettings, DataSettings):
-    """One training job: data, recipe and workers."""
+class RunSettings(FitSettings, DataSettings):
+    """Training on a cluster: data, recipe, workers, checkpoints."""
 
     recipe: str | None = None
     """quick, standard, best, or a YAML file of settings that a sweep wrote. Options given besides it win."""
@@ -45,10 +45,6 @@ class TrainSettings(FitSettings, DataSettings):
     storage: str | None = None
     """Folder or URI (s3://..., gs://...) for checkpoints, on storage that every node sees. Unless given, the run's
     own folder in MANTA_HOME."""
-    tta: bool = False
-    """Measure the test accuracy with test-time augmentation too (mirrored and shifted views); reported apart."""
-    name: str | None = None
-    """Name in the model registry. Unless given, the name of the data."""
     run: str | None = None
     """Name of this training run. Unless given, the data's name and the time."""
     resume: str | None = None
@@ -64,7 +60,6 @@ class TrainSettings(FitSettings, DataSettings):
         least, most = self.worker_range
         require(1 <= least <= most, f"--workers must be at least 1, as in 2 or 1:4, not {self.workers}")
         require(self.threads is None or self.threads >= 1, "--threads must be at least 1")
-        require_model_name(self.name)
         require(self.max_failures >= 0, "--max-failures must not be negative")
         require(self.keep_checkpoints >= 1, f"--keep-checkpoints must be at least 1, not {self.keep_checkpoints}")
         require(self.storage != "", "--storage must not be empty")
@@ -82,6 +77,20 @@ class TrainSettings(FitSettings, DataSettings):
             raise BadInput(f"--workers is a number or a range such as 1:4, not {self.workers!r}")
         least = int(found[1])
         return least, int(found[2] or least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(RunSettings):
+    """One training job, which ends with a registered version."""
+
+    tta: bool = False
+    """Measure the test accuracy with test-time augmentation too (mirrored and shifted views); reported apart."""
+    name: str | None = None
+    """Name in the model registry. Unless given, the name of the data."""
+
+    def __post_init__(self) -> None:
+        RunSettings.__post_init__(self)
+        require_model_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

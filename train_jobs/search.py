@@ -1,0 +1,63 @@
+"""How a sweep chooses settings and when it stops trials, in Ray Tune's terms."""
+
+from __future__ import annotations
+
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Domain as TuneDomain
+
+from app.search_space import Choice, Domain, Range, Space, contains, ends
+from app.settings import SweepSettings
+
+SCORE, EPOCH = "score", "epoch"
+"""What trials report: `EpochReport.score`, and epochs done."""
+
+
+def tune_space(space: Space) -> dict[str, TuneDomain]:
+    return {name: _tune_domain(domain) for name, domain in space.items()}
+
+
+def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorithm:
+    """Starts with the settings as they are, where the space has them: a sweep should not end below them."""
+    first = {name: getattr(settings, name) for name in space}
+    known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
+    if settings.search == "tpe":
+        return OptunaSearch(metric=SCORE, mode="max", points_to_evaluate=known or None, seed=settings.seed)
+    return BasicVariantGenerator(points_to_evaluate=known or None, random_state=settings.seed)
+
+
+def scheduler(settings: SweepSettings, space: Space) -> TrialScheduler:
+    """ASHA (Li et al. 2020, arXiv:1810.05934): at each rung only the best of what reached it go on."""
+    epochs = longest(settings, space)
+    return AsyncHyperBandScheduler(
+        time_attr=EPOCH,
+        metric=SCORE,
+        mode="max",
+        max_t=epochs + 1,  # a trial ends by itself: stopped at its last epoch it would not hand over its weights
+        grace_period=min(epochs, settings.grace or max(1, epochs // 4)),
+        reduction_factor=settings.reduction,
+    )
+
+
+def longest(settings: SweepSettings, space: Space) -> int:
+    """Epochs of the longest trial."""
+    if "epochs" in space:
+        return max(map(int, ends(space["epochs"])))
+    assert settings.epochs is not None
+    return settings.epochs
+
+
+def _tune_domain(domain: Domain) -> TuneDomain:
+    if isinstance(domain, Choice):
+        return tune.choice(list(domain.values))
+    return _tune_range(domain)
+
+
+def _tune_range(domain: Range) -> TuneDomain:
+    if domain.whole:
+        # Tune leaves the upper bound of whole numbers out.
+        low, high = int(domain.low), int(domain.high) + 1
+        return tune.lograndint(low, high) if domain.log else tune.randint(low, high)
+    return tune.loguniform(domain.low, domain.high) if domain.log else tune.uniform(domain.low, domain.high)

@@ -1,0 +1,201 @@
+"""Try many settings with Ray Tune, and leave a report and the best ones as a recipe.
+
+ray job submit --working-dir . -- python -m train_jobs.sweep --data digits --trials 8
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune import Tuner
+
+from app.architecture_cost import architecture_cost
+from app.atomic_file import write_atomically
+from app.batches import with_defaults
+from app.checkpoint import best_epoch
+from app.config import CPU, Home
+from app.datasets import Dataset
+from app.errors import BadInput, MantaError
+from app.models import architecture, build_net
+from app.options import run_job, to_argv
+from app.registry import Registry
+from app.search_space import Choice, Space, parse_space
+from app.settings import FitSettings, SweepSettings, short, write_recipe
+from app.settings.parts import part
+from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
+from train_jobs.data import prepare_on_cluster
+from train_jobs.failure import read_failure
+from train_jobs.job import connect, finish, say
+from train_jobs.runs import Run, locked, new_run_name
+from train_jobs.search import scheduler, searcher, tune_space
+from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
+from train_jobs.train import recorded
+from train_jobs.trial import Trial
+from train_jobs.trial_records import KIND_TAG, TrialRecords
+
+
+def main(settings: SweepSettings) -> None:
+    sweep, report = run_sweep(settings, connect().home)
+    finish(
+        {
+            **report.to_json(),
+            "best": asdict(report.best),
+            "recipe": str(sweep.recipe_file),
+            "report": str(sweep.report_file),
+            "plot": str(sweep.plot_file),
+            "folder": str(sweep.folder),
+        }
+    )
+
+
+def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
+    """Raises MantaError when not a single trial has finished an epoch."""
+    registry = Registry(home)
+    resumed = sweep_to_resume(home, settings) if settings.resume else None
+    settings = resumed.settings if resumed else settings
+    space = checked_space(settings)
+    dataset = prepare_on_cluster(settings, home, seed=settings.seed)
+    sweep = resumed or start_sweep(settings, dataset, home, registry)
+    with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
+        registry.reopen_run(sweep.tracking_run_id)
+        results = tuned(sweep, space, dataset, home)
+        report = make_report(sweep, results, dataset)
+        for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
+            registry.log_file(sweep.tracking_run_id, path)
+        registry.log_metrics(sweep.tracking_run_id, {"val_accuracy": report.best.val_accuracy or 0.0})
+        dataclasses.replace(sweep, finished=True).save()
+    return sweep, report
+
+
+def checked_space(settings: SweepSettings) -> Space:
+    """Raises BadInput before any image is read; misspelt architectures included."""
+    space = parse_space(settings.space, settings)
+    models = space.get("model", Choice((settings.model,)))
+    for name in models.values if isinstance(models, Choice) else ():
+        architecture(str(name))
+    return space
+
+
+def sweep_to_resume(home: Home, settings: SweepSettings) -> Sweep:
+    """Raises BadInput for a finished sweep, and when other settings than `--resume` are given."""
+    assert settings.resume is not None
+    others = to_argv(dataclasses.replace(settings, resume=None, git_commit="", command=""))
+    if others:
+        raise BadInput(f"--resume goes on with the sweep's own settings; leave out {' '.join(others)}")
+    sweep = open_sweep(home, settings.resume)
+    if sweep.finished:
+        raise BadInput(f"sweep {sweep.name} is finished: see {sweep.report_file}")
+    say(f"going on with sweep {sweep.name}")
+    return sweep
+
+
+def start_sweep(settings: SweepSettings, dataset: Dataset, home: Home, registry: Registry) -> Sweep:
+    """Opens its record. Raises BadInput for data that not every trial can take, and for a name that exists."""
+    name = new_run_name(settings, dataset.name)
+    if (home.sweeps / name).exists():
+        raise BadInput(f"sweep {name!r} exists already: go on with --resume {name}, or choose another --run")
+    settings = with_defaults(settings, len(dataset.train), settings.worker_range[1])
+    build_net(settings.model, len(dataset.labels), dataset.input_size, dropout=settings.dropout)
+    params = {**asdict(settings), "dataset_digest": dataset.digest}
+    sweep = Sweep(home.sweeps / name, settings, registry.start_run(name, params, tags={KIND_TAG: "sweep"}))
+    sweep.save()
+    say(f"sweep {name}")
+    return sweep
+
+
+def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tuple[str, dict[str, object]]]:
+    """Runs all trials that are still to be run. Returns (trial id, settings that were varied) of every one."""
+    workers = sweep.settings.worker_range[1]
+    at_once = concurrency(sweep.settings)
+    threads = sweep.settings.threads or max(1, (os.cpu_count() or 1) // (at_once * workers))
+    say(f"{sweep.settings.trials} trials, {at_once} at a time, {workers} x {threads} threads each")
+    trial = tune.with_resources(Trial(sweep=sweep, dataset=dataset, threads=threads), {"cpu": CPU.trial})
+    records = TrialRecords(home, sweep)
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    tuner = Tuner(
+        trial,
+        param_space=tune_space(space),
+        tune_config=tune.TuneConfig(
+            num_samples=sweep.settings.trials,
+            max_concurrent_trials=at_once,
+            search_alg=searcher(sweep.settings, space),
+            scheduler=scheduler(sweep.settings, space),
+            trial_dirname_creator=lambda each: str(each.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE_FOLDER,
+            storage_path=str(sweep.folder),
+            failure_config=tune.FailureConfig(max_failures=sweep.settings.max_failures),
+            verbose=0,
+            callbacks=[records],
+        ),
+    )
+    if Tuner.can_restore(str(sweep.tune_folder)):
+        tuner = Tuner.restore(str(sweep.tune_folder), trainable=trial, param_space=tune_space(space))
+    try:
+        results = tuner.fit()
+    finally:
+        records.close()
+    every = (results[number] for number in range(len(results)))
+    return [(Path(result.path).name, result.config or {}) for result in every]
+
+
+def concurrency(settings: SweepSettings) -> int:
+    """Trials at a time: as many as have a core for each worker, and room for their shares. At least one."""
+    workers = settings.worker_range[1]
+    cpus = ray.cluster_resources().get("CPU", 1)
+    room = int((cpus + 1e-9) // (CPU.trial + workers * CPU.train_worker))
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    cores = nodes * (os.cpu_count() or 1) // workers
+    return max(1, min(settings.concurrent or cores, room, settings.trials))
+
+
+def make_report(sweep: Sweep, trials: list[tuple[str, dict[str, object]]], dataset: Dataset) -> SweepReport:
+    """Writes report, plot and recipe. Raises MantaError when no trial has finished an epoch."""
+    say("measuring parameters and latency")
+    rows = ranked([trial_row(sweep.trial(name, config), config, dataset) for name, config in trials])
+    report = SweepReport(name=sweep.name, data=dataset.name, rows=rows)
+    if report.best.val_accuracy is None:
+        raise MantaError(f"every trial of sweep {sweep.name} failed; the first with: {report.best.reason}")
+    write_atomically(sweep.report_file, json.dumps(report.to_json(), indent=2))
+    draw_report(report, sweep.plot_file)
+    write_recipe(
+        part(sweep.trial(report.best.trial, report.best.settings).settings, FitSettings),
+        sweep.recipe_file,
+        comment=f"The best of {len(rows)} trials of sweep {sweep.name} on {dataset.name}:\n"
+        f"validation accuracy {report.best.val_accuracy:.4f} with "
+        + ", ".join(f"{name}={short(value)}" for name, value in report.best.settings.items()),
+    )
+    return report
+
+
+def trial_row(run: Run, config: dict[str, object], dataset: Dataset) -> TrialRow:
+    history, failure = run.history(), read_failure(run.failure_file)
+    if failure or not history:
+        reason = str(failure) if failure else "it ended before its first epoch; see Ray's logs"
+        return TrialRow(trial=run.name, settings=config, status="failed", reason=reason)
+    best, settings = best_epoch(history), run.settings
+    assert settings.epochs is not None
+    cost = architecture_cost(settings.model, len(dataset.labels), dataset.input_size)
+    return TrialRow(
+        trial=run.name,
+        settings=config,
+        status="finished" if history[-1].epoch >= settings.epochs else "stopped",
+        epochs=history[-1].epoch,
+        val_accuracy=best.val_accuracy,
+        score=best.score,
+        parameters=cost.parameters,
+        latency_ms=cost.latency_ms,
+        seconds=sum(report.seconds for report in history),
+    )
+
+
+if __name__ == "__main__":
+    run_job(SweepSettings, main)

@@ -1,0 +1,98 @@
+"""What a sweep tells of its trials while they run: a line for each that ends, and an MLflow run below the sweep's."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial as TuneTrial
+
+from app.checkpoint import best_epoch
+from app.config import Home
+from app.registry import Registry
+from app.settings import short
+from train_jobs.failure import read_failure
+from train_jobs.job import say
+from train_jobs.runs import Run
+from train_jobs.search import EPOCH
+from train_jobs.sweeps import Sweep
+
+PARENT_TAG = "mlflow.parentRunId"
+KIND_TAG = "manta.kind"
+LOGGED = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
+"""Of each epoch."""
+
+
+class TrialRecords(Callback):
+    """Called in the driver, the only writer of MLflow."""
+
+    def __init__(self, home: Home, sweep: Sweep) -> None:
+        self._home, self._sweep = home, sweep
+        self._run_ids: dict[str, str] = {}
+        self._ended: dict[str, str] = {}
+        """MLflow's status of each trial that is over."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Kept by Ray Tune with its own state, for a sweep that goes on."""
+        return {"run_ids": self._run_ids, "ended": self._ended}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._run_ids, self._ended = state["run_ids"], state["ended"]
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Opens the trial's one MLflow run, or the same one again."""
+        if trial.trial_id in self._run_ids:
+            self._registry.reopen_run(self._run_ids[trial.trial_id])
+            return
+        self._run_ids[trial.trial_id] = self._registry.start_run(
+            f"{self._sweep.name}-{trial.trial_id}",
+            trial.config,
+            tags={PARENT_TAG: self._sweep.tracking_run_id, KIND_TAG: "trial"},
+        )
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        metrics = {name: float(result[name]) for name in LOGGED if name in result}
+        self._registry.log_metrics(self._run_ids[trial.trial_id], metrics, step=int(result.get(EPOCH, 0)))
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._end(trial, "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._end(trial, "FAILED")
+
+    def close(self) -> None:
+        """Trials that an interruption has left behind are marked so."""
+        for trial_id in self._run_ids.keys() - self._ended.keys():
+            self._registry.end_run(self._run_ids[trial_id], "KILLED")
+
+    @property
+    def _registry(self) -> Registry:
+        """Opened when needed: Ray Tune pickles this object, and a database connection cannot be."""
+        return _registry(self._home)
+
+    def _end(self, trial: TuneTrial, status: Literal["FINISHED", "FAILED"]) -> None:
+        self._registry.end_run(self._run_ids[trial.trial_id], status)
+        self._ended[trial.trial_id] = status
+        chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())
+        outcome = outcome_of(self._sweep.trial(trial.trial_id, trial.config))
+        say(f"trial {len(self._ended):>3}/{self._sweep.settings.trials}  {outcome}  {chosen}")
+
+
+@functools.cache
+def _registry(home: Home) -> Registry:
+    return Registry(home)
+
+
+def outcome_of(run: Run) -> str:
+    """How a trial ended, in a few words."""
+    history = run.history()
+    if failure := read_failure(run.failure_file):
+        return f"failed: {failure}"
+    if not history:
+        return "failed"
+    assert run.settings.epochs is not None
+    stopped = " (stopped)" if history[-1].epoch < run.settings.epochs else ""
+    return f"val {best_epoch(history).val_accuracy:.2%} in {history[-1].epoch} epochs{stopped}"
