@@ -30,6 +30,8 @@ class EpochReport:
     seconds: float
     """Training alone, without validation and checkpoint."""
     images_per_second: float
+    cpu_seconds: float = 0.0
+    """CPU time of the first process in those seconds, all its threads together: beside other work it stays as it is."""
     compute_share: float = 1.0
     """Of those seconds that was not spent on fetching and augmenting images."""
     ended: float = 0.0

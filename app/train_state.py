@@ -26,6 +26,7 @@ class EpochProgress:
     totals: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     """Loss, correct answers, images: over all processes, up to the last checkpoint."""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     data_seconds: float = 0.0
 
 

@@ -26,7 +26,7 @@ from app.objective import Batch, Objective
 from app.parallel import average_buffers, of_first, rank, sum_over_processes, world_size
 from app.resolution import epoch_size, resized
 from app.settings import FitSettings
-from app.train_state import TrainState
+from app.train_state import EpochProgress, TrainState
 from app.validation import evaluate
 
 AGREEMENTS_PER_EPOCH = 20
@@ -95,7 +95,7 @@ class TrainingLoop:
         # Sums over all processes before an interruption are held by the first one.
         before = progress.totals if rank() == 0 else [0.0, 0.0, 0.0]
         totals = torch.tensor(before, dtype=torch.float64, device=self.train.device)
-        clock, told = time.perf_counter(), time.monotonic()
+        clock, told = Clock(), time.monotonic()
         for step, index in self._batches(first=progress.step):
             loading = time.perf_counter()
             torch.manual_seed(step_seed(self.settings.seed, state.epoch, step))  # of dropout
@@ -107,9 +107,9 @@ class TrainingLoop:
                 told = time.monotonic()
                 self.hooks.on_progress(progress.step / self._steps)
             if self._agrees_here(progress.step):
-                progress.seconds, clock = progress.seconds + time.perf_counter() - clock, time.perf_counter()
+                clock.lap(progress)
                 self._agree(totals)
-        progress.seconds += time.perf_counter() - clock
+        clock.lap(progress)
         progress.totals = sum_over_processes(totals).tolist()
 
     def _batches(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -214,6 +214,7 @@ class TrainingLoop:
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=progress.seconds,
+                cpu_seconds=progress.cpu_seconds,
                 images_per_second=len(self.train) / progress.seconds,
                 compute_share=1 - progress.data_seconds / progress.seconds,
                 ended=time.time(),
@@ -231,6 +232,19 @@ class TrainingLoop:
                 raise Diverged(
                     f"training diverged: the loss of epoch {self.state.epoch + 1} is {loss}; try a lower --lr"
                 )
+
+
+class Clock:
+    """Adds the time since it was last asked to an epoch's."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def lap(self, progress: EpochProgress) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        progress.seconds += wall - self._wall
+        progress.cpu_seconds += cpu - self._cpu
+        self._wall, self._cpu = wall, cpu
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import optuna
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
@@ -24,6 +25,7 @@ def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorith
     first = {name: getattr(settings, name) for name in space}
     known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
     if settings.search == "tpe":
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         return OptunaSearch(metric=SCORE, mode="max", points_to_evaluate=known or None, seed=settings.seed)
     return BasicVariantGenerator(points_to_evaluate=known or None, random_state=settings.seed)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
@@ -36,8 +38,11 @@ from train_jobs.runs import Run, locked, new_run_name
 from train_jobs.search import scheduler, searcher, tune_space
 from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
 from train_jobs.train import recorded
-from train_jobs.trial import Trial
+from train_jobs.trial import trial_of
 from train_jobs.trial_records import KIND_TAG, TrialRecords
+
+EXPERIMENT_STATE = "experiment_state-*.json"
+"""What Ray Tune writes once the first trial has started."""
 
 
 def main(settings: SweepSettings) -> None:
@@ -115,11 +120,10 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     at_once = concurrency(sweep.settings)
     threads = sweep.settings.threads or max(1, (os.cpu_count() or 1) // (at_once * workers))
     say(f"{sweep.settings.trials} trials, {at_once} at a time, {workers} x {threads} threads each")
-    trial = tune.with_resources(Trial(sweep=sweep, dataset=dataset, threads=threads), {"cpu": CPU.trial})
+    trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
     records = TrialRecords(home, sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    tuner = Tuner(
+    tuner = restored(sweep, trial, space) or Tuner(
         trial,
         param_space=tune_space(space),
         tune_config=tune.TuneConfig(
@@ -137,14 +141,19 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
             callbacks=[records],
         ),
     )
-    if Tuner.can_restore(str(sweep.tune_folder)):
-        tuner = Tuner.restore(str(sweep.tune_folder), trainable=trial, param_space=tune_space(space))
     try:
         results = tuner.fit()
     finally:
         records.close()
     every = (results[number] for number in range(len(results)))
     return [(Path(result.path).name, result.config or {}) for result in every]
+
+
+def restored(sweep: Sweep, trial: Callable[[dict[str, Any]], None], space: Space) -> Tuner | None:
+    """What an interrupted sweep had come to; None when it had not begun."""
+    if not any(sweep.tune_folder.glob(EXPERIMENT_STATE)):
+        return None
+    return Tuner.restore(str(sweep.tune_folder), trainable=trial, param_space=tune_space(space))
 
 
 def concurrency(settings: SweepSettings) -> int:

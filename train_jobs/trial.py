@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from app.checkpoint import EpochReport
-from app.datasets import Dataset
+from app.datasets import load
 from train_jobs.ray_training import fit_on_ray
 from train_jobs.search import SCORE
 from train_jobs.sweeps import Sweep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """Called by Ray Tune in an actor of its own, with the settings that it chose."""
+def trial_of(sweep: Sweep, dataset: Path, *, threads: int) -> Callable[[dict[str, Any]], None]:
+    """What Ray Tune calls, in an actor for each trial, with the settings that it chose.
 
-    sweep: Sweep
-    dataset: Dataset
-    threads: int
-    """Of each worker."""
+    dataset: folder of a decoded one, which all trials share. threads: of each worker.
+    """
 
-    def __call__(self, config: dict[str, Any]) -> None:
+    def trial(config: dict[str, Any]) -> None:
         """Goes on from its last checkpoint where the trial ran before. Raises MantaError."""
-        run = self.sweep.trial(tune.get_context().get_trial_id(), config, threads=self.threads)
-        fit_on_ray(run, self.dataset, on_epoch=report_epoch)
+        run = sweep.trial(tune.get_context().get_trial_id(), config, threads=threads)
+        fit_on_ray(run, load(dataset), on_epoch=report_epoch)
+
+    return trial
 
 
 def report_epoch(report: EpochReport) -> None:

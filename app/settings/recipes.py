@@ -35,11 +35,12 @@ class Recipe(FitSettings):
     shift: float = 0.0625
     rotate: float = 0.0
     colour: float = 0.0
+    grow_from: float = 0.625
 
 
-QUICK = Recipe(model="airbench_half", epochs=3)
-STANDARD = Recipe(epochs=7)
-BEST = Recipe(epochs=20, cutout=0.25)
+QUICK = Recipe(model="airbench_half", epochs=2, grow_until=0.5)
+STANDARD = Recipe(epochs=6)
+BEST = Recipe(epochs=16, cutout=0.25)
 RECIPES: dict[str, Recipe] = {"quick": QUICK, "standard": STANDARD, "best": BEST}
 
 

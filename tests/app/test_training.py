@@ -37,7 +37,7 @@ def outcome(state: TrainState) -> list[dict[str, Any]]:
     ]
 
 
-CLOCKED = ("seconds", "images_per_second", "compute_share", "ended")
+CLOCKED = ("seconds", "cpu_seconds", "images_per_second", "compute_share", "ended")
 
 
 def equal_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:

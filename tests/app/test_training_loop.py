@@ -178,6 +178,7 @@ def test_a_loss_that_is_no_number_stops_within_the_epoch(dataset: Dataset) -> No
 def test_figures_of_the_clock(dataset: Dataset) -> None:
     report = fit(settings(epochs=1), dataset, device=CPU).history[0]
     assert 0 < report.compute_share < 1
+    assert 0 < report.cpu_seconds < 1.5 * report.seconds, "one thread"
     assert report.workers == 1
     assert report.ended > 1.7e9
 
