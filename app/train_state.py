@@ -100,7 +100,11 @@ class TrainState:
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
+        chosen = [{**group} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(content["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, chosen, strict=True):
+            # A trial of a sweep may go on with other settings than the state was saved with.
+            group.update({name: value for name, value in values.items() if name != "params"})
         self.schedule.load_state_dict(content["schedule"])
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray
 import ray.train
@@ -67,11 +66,11 @@ def fit_on_ray(
     *,
     on_epoch: Callable[[EpochReport], None],
     teacher: TeacherTask | None = None,
-    callbacks: list[Any] | None = None,
+    start: Path | None = None,
 ) -> None:
     """Trains on workers and leaves the best weights as `best.pt`, and the last state as `last.pt`, in the run's folder.
 
-    on_epoch: called in this process for each epoch. callbacks: Ray Train's, for a trial of a sweep.
+    on_epoch: called in this process for each epoch. start: saved state to begin with, where the run has none yet.
     Raises the workers' own MantaError after that, and MantaError that says how to go on for any other failure.
     """
     workers = Workers.of(run)
@@ -82,6 +81,7 @@ def fit_on_ray(
         folder=run.folder,
         threads=workers.threads,
         teacher=teacher,
+        start=start,
     )
     run.failure_file.unlink(missing_ok=True)
     trainer = TorchTrainer(
@@ -97,7 +97,6 @@ def fit_on_ray(
             failure_config=FailureConfig(max_failures=run.settings.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=run.settings.keep_checkpoints),
             logging_config=LoggingConfig(log_level="WARNING"),
-            callbacks=callbacks,
         ),
     )
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_INTERVAL_S)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain as TuneDomain
 
+from app.errors import BadInput
 from app.search_space import Choice, Domain, Range, Space, contains, ends
 from app.settings import SweepSettings
 
 SCORE, EPOCH = "score", "epoch"
 """What trials report: `EpochReport.score`, and epochs done."""
+CHANGEABLE = frozenset(
+    ("lr", "momentum", "weight_decay", "label_smoothing", "dropout", "clip", "shift", "rotate", "colour", "cutout")
+)
+"""Settings that mean the same in every epoch, and that no part of the saved state depends on."""
 
 
 def tune_space(space: Space) -> dict[str, TuneDomain]:
@@ -24,6 +31,8 @@ def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorith
     """Starts with the settings as they are, where the space has them: a sweep should not end below them."""
     first = {name: getattr(settings, name) for name in space}
     known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
+    if settings.search == "pbt":
+        return BasicVariantGenerator(random_state=settings.seed)
     if settings.search == "tpe":
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return OptunaSearch(metric=SCORE, mode="max", points_to_evaluate=known or None, seed=settings.seed)
@@ -31,16 +40,49 @@ def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorith
 
 
 def scheduler(settings: SweepSettings, space: Space) -> TrialScheduler:
-    """ASHA (Li et al. 2020, arXiv:1810.05934): at each rung only the best of what reached it go on."""
+    """ASHA (Li et al. 2020, arXiv:1810.05934): at each rung only the best of what reached it go on.
+
+    Or population based training (Jaderberg et al. 2017, arXiv:1711.09846): the last quarter of trials take over
+    weights and settings of the first quarter, and vary those settings.
+    """
     epochs = longest(settings, space)
+    grace = min(epochs, settings.grace or max(1, epochs // 4))
+    if settings.search == "pbt":
+        return PopulationBasedTraining(
+            time_attr=EPOCH,
+            metric=SCORE,
+            mode="max",
+            perturbation_interval=grace,
+            hyperparam_mutations=dict(tune_space(space)),
+            custom_explore_fn=lambda config: within(space, config),
+        )
     return AsyncHyperBandScheduler(
         time_attr=EPOCH,
         metric=SCORE,
         mode="max",
         max_t=epochs + 1,  # a trial ends by itself: stopped at its last epoch it would not hand over its weights
-        grace_period=min(epochs, settings.grace or max(1, epochs // 4)),
+        grace_period=grace,
         reduction_factor=settings.reduction,
     )
+
+
+def require_changeable(space: Space) -> None:
+    """Raises BadInput for settings that a network in mid-training cannot change, for population based training."""
+    fixed = space.keys() - CHANGEABLE
+    if fixed:
+        raise BadInput(
+            f"--search pbt changes settings in mid-training, which {', '.join(sorted(fixed))} cannot; "
+            f"it varies: {', '.join(sorted(CHANGEABLE))}"
+        )
+
+
+def within(space: Space, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with what was varied beyond its range put back to the nearest end."""
+    return {name: _nearest(space[name], value) for name, value in config.items()}
+
+
+def _nearest(domain: Domain, value: Any) -> Any:
+    return value if isinstance(domain, Choice) else type(value)(min(max(value, domain.low), domain.high))
 
 
 def longest(settings: SweepSettings, space: Space) -> int:

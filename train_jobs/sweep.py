@@ -35,7 +35,7 @@ from train_jobs.data import prepare_on_cluster
 from train_jobs.failure import read_failure
 from train_jobs.job import connect, finish, say
 from train_jobs.runs import Run, locked, new_run_name
-from train_jobs.search import scheduler, searcher, tune_space
+from train_jobs.search import require_changeable, scheduler, searcher, tune_space
 from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
 from train_jobs.train import recorded
 from train_jobs.trial import trial_of
@@ -81,6 +81,10 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
 def checked_space(settings: SweepSettings) -> Space:
     """Raises BadInput before any image is read; misspelt architectures included."""
     space = parse_space(settings.space, settings)
+    if settings.search == "pbt":
+        require_changeable(space)
+        if settings.storage:
+            raise BadInput("--search pbt hands weights over within MANTA_HOME; leave out --storage")
     models = space.get("model", Choice((settings.model,)))
     for name in models.values if isinstance(models, Choice) else ():
         architecture(str(name))

@@ -57,6 +57,8 @@ class Sweep:
     def trial(self, trial_id: str, config: dict[str, Any], *, tracking_run_id: str = "", threads: int = 1) -> Run:
         """The training run of a trial; `config` holds the settings that are its own."""
         values = {**asdict(part(self.settings, RunSettings)), **config, "threads": threads, "run": trial_id}
+        if self.settings.search == "pbt":  # the state of an epoch has to be there when it is handed over
+            values |= {"checkpoint_epochs": 1, "keep_checkpoints": max(10, self.settings.keep_checkpoints)}
         return Run(self.trials_folder / trial_id, TrainSettings(**values), tracking_run_id)
 
     def save(self) -> None:

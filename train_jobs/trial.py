@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune import Checkpoint
 
-from app.checkpoint import EpochReport
+from app import checkpoint
+from app.atomic_file import write_atomically
+from app.checkpoint import STATE_FILE, EpochReport
 from app.datasets import load
 from train_jobs.ray_training import fit_on_ray
+from train_jobs.runs import Run
 from train_jobs.search import SCORE
 from train_jobs.sweeps import Sweep
+from train_jobs.worker import CHECKPOINT_PREFIX
 
 
 def trial_of(sweep: Sweep, dataset: Path, *, threads: int) -> Callable[[dict[str, Any]], None]:
@@ -21,15 +28,36 @@ def trial_of(sweep: Sweep, dataset: Path, *, threads: int) -> Callable[[dict[str
 
     dataset: folder of a decoded one, which all trials share. threads: of each worker.
     """
+    hand_over = sweep.settings.search == "pbt"
 
     def trial(config: dict[str, Any]) -> None:
         """Goes on from its last checkpoint where the trial ran before. Raises MantaError."""
         run = sweep.trial(tune.get_context().get_trial_id(), config, threads=threads)
-        fit_on_ray(run, load(dataset), on_epoch=report_epoch)
+        taken_over = tune.get_checkpoint()
+        start = begin_with(run, taken_over) if taken_over else None
+        fit_on_ray(run, load(dataset), on_epoch=lambda report: report_epoch(report, run, hand_over), start=start)
 
     return trial
 
 
-def report_epoch(report: EpochReport) -> None:
-    """What the scheduler decides by: it may end the trial here."""
-    tune.report({**asdict(report), SCORE: report.score})
+def report_epoch(report: EpochReport, run: Run, hand_over: bool) -> None:
+    """What the scheduler decides by: it may end the trial here, or hand its latest state over to another."""
+    latest = newest_checkpoint(run) if hand_over else None
+    tune.report({**asdict(report), SCORE: report.score}, checkpoint=latest)
+
+
+def newest_checkpoint(run: Run) -> Checkpoint | None:
+    """The newest that is whole: Ray Train may be about to delete an older one, or to write the next."""
+    found = [path for path in run.folder.glob(f"{CHECKPOINT_PREFIX}*") if (path / STATE_FILE).is_file()]
+    return Checkpoint(str(max(found))) if found else None
+
+
+def begin_with(run: Run, taken_over: Checkpoint) -> Path:
+    """Makes the run one that has come as far as this state, and nothing else. Returns the state's file."""
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.folder.mkdir(parents=True)
+    start = run.folder / "start.pt"
+    with taken_over.as_directory() as folder:
+        shutil.copyfile(Path(folder) / STATE_FILE, start)
+    write_atomically(run.history_file, json.dumps(checkpoint.load(start)["history"]))
+    return start

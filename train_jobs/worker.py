@@ -39,6 +39,8 @@ class WorkerTask:
     """Of the run."""
     threads: int
     teacher: TeacherTask | None = None
+    start: Path | None = None
+    """Saved state to begin with, where the run has none in storage."""
 
 
 def train_worker(task: WorkerTask) -> None:
@@ -71,7 +73,7 @@ def _train(task: WorkerTask) -> None:
             task.fit,
             load(task.dataset),
             device=device,
-            resume=latest_whole_checkpoint(Path(folder)),
+            resume=latest_whole_checkpoint(Path(folder)) or task.start,
             objective=task.teacher.objective(task.fit, device) if task.teacher else None,
             hooks=Hooks(
                 on_epoch=lambda state, due: report_epoch(state, task.folder, due=due),

@@ -49,6 +49,7 @@ def models(
             listed.append({"name": key, "parameters": parameters, "multiply_adds": operations})
         output.table(table)
         output.say(f"for one {image_size}x{image_size} image and {classes} classes")
+        output.say("and any classification network of torchvision, as in torchvision:resnet18")
         output.next_commands("manta models custom_cnn", "manta train --model custom_cnn --data digits")
         output.result({"models": listed})
         return

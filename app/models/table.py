@@ -13,12 +13,13 @@ from app.models.custom_cnn import CustomCnn
 from app.models.dense_cnn import DenseCnn
 from app.models.mobile import Mobile
 from app.models.resnet20 import ResNet20
+from app.models.torchvision_net import MIN_SIZE, PREFIX, require_known, torchvision_net
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    net: type[nn.Module]
-    """Called with `(num_classes, dropout=...)`."""
+    net: type[nn.Module] | None
+    """Called with `(num_classes, dropout=...)`; None for torchvision's, which are built in another way."""
     min_size: int
     """Smallest height and width in pixels."""
     summary: str
@@ -36,10 +37,16 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+TORCHVISION = Architecture(None, MIN_SIZE, "any classification network of torchvision, its first layers adapted")
+
+
 def architecture(name: str) -> Architecture:
-    """Raises BadInput for a name that is not in the table."""
+    """Raises BadInput for a name that is not in the table, and none of torchvision's when it begins so."""
+    if name.startswith(PREFIX):
+        require_known(name)
+        return TORCHVISION
     if name not in ARCHITECTURES:
-        raise BadInput(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}")
+        raise BadInput(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}, and {PREFIX}NAME")
     return ARCHITECTURES[name]
 
 
@@ -52,4 +59,6 @@ def build_net(name: str, num_classes: int, input_size: tuple[int, int], *, dropo
             f"model {name} needs images of at least {found.min_size}x{found.min_size} pixels, these are "
             f"{width}x{height}; pass --image-size"
         )
+    if found.net is None:
+        return torchvision_net(name, num_classes, input_size, dropout=dropout)
     return found.net(num_classes) if dropout is None else found.net(num_classes, dropout=dropout)
