@@ -1,0 +1,29 @@
+"""Lines that several commands show of a job's result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.cli.output import size_text
+
+
+def accuracy_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    names = {"pytorch": "PyTorch model", "onnx": "ONNX file", "http": "over HTTP"}
+    rows = [(f"test accuracy, {names[key]}", f"{value:.2%}") for key, value in result["test_accuracy"].items()]
+    if result.get("test_accuracy_tta") is not None:
+        rows.append(("with test-time augmentation", f"{result['test_accuracy_tta']:.2%}"))
+    return rows
+
+
+def file_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    fp32 = result["variants"][0]
+    latency = ", ".join(f"{value:.2f} ms at batch {size}" for size, value in fp32["latency_ms"].items())
+    return [
+        ("ONNX file size", size_text(fp32["bytes"])),
+        ("largest difference from PyTorch", f"{fp32['max_error']:.1e}"),
+        ("ONNX Runtime, one thread", latency),
+    ]
+
+
+def mlflow_command(result: dict[str, Any]) -> str:
+    return f"mlflow ui --backend-store-uri {result['tracking_uri']}"

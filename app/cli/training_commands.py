@@ -1,0 +1,122 @@
+"""Verbs that train: train, sweep, distill."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from app.cli.job_results import accuracy_rows, file_rows, mlflow_command
+from app.cli.job_settings import Shown, prepared, resumable
+from app.cli.output import Output
+from app.cli.session import session
+from app.options import to_argv, with_options
+from app.search_space import read_files
+from app.settings import DistillSettings, SweepSettings, TrainSettings, short
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainCommand(TrainSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepCommand(SweepSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillCommand(DistillSettings, Shown):
+    pass
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("train")(with_options(TrainCommand)(train))
+    app.command("sweep")(with_options(SweepCommand)(sweep))
+    app.command("distill")(with_options(DistillCommand)(distill))
+
+
+def train(settings: TrainCommand) -> None:
+    """Train on labelled images and register a version.
+
+    Ray Train, then the best checkpoint by validation accuracy as ONNX that passed its gates.
+
+    Example: manta train --data photos/ --epochs 20 --workers 2
+    """
+    output = Output(as_json=settings.json)
+    settings = prepared(settings)
+    with session(output) as running, resumable(settings, running.home.runs, output):
+        result = running.run_job("train_jobs.train", to_argv(settings, TrainSettings), output)
+    show_trained(result, output)
+    output.result(result)
+
+
+def sweep(settings: SweepCommand) -> None:
+    """Try many settings and keep the best as a recipe.
+
+    Ray Tune runs the trials at once, and stops those that lag behind (ASHA). --space says what is varied.
+
+    Example: manta sweep --data digits --trials 8 --space lr=log:0.001:0.05 --space model=custom_cnn,mobile
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(prepared(settings), space=read_files(settings.space))
+    with session(output) as running, resumable(settings, running.home.sweeps, output):
+        result = running.run_job("train_jobs.sweep", to_argv(settings, SweepSettings), output)
+    show_sweep(result, settings, output)
+    output.result(result)
+
+
+def show_sweep(result: dict[str, Any], settings: SweepSettings, output: Output) -> None:
+    table = Table("validation", "epochs", "parameters", "latency", "seconds", box=None, pad_edge=False)
+    table.add_column("settings", no_wrap=True)
+    for row in result["trials"]:
+        chosen = "  ".join(f"{name}={short(value)}" for name, value in row["settings"].items())
+        if row["val_accuracy"] is None:
+            table.add_row("failed", "", "", "", "", f"{chosen}  {row['reason']}")
+            continue
+        table.add_row(
+            f"{row['val_accuracy']:.2%}",
+            f"{row['epochs']}{' (stopped)' if row['status'] == 'stopped' else ''}",
+            f"{row['parameters']:,}",
+            f"{row['latency_ms']:.2f} ms",
+            f"{row['seconds']:.1f}",
+            chosen,
+        )
+    output.table(table)
+    output.facts(result["sweep"], [(name, result[name]) for name in ("recipe", "report", "plot")])
+    data = settings.data if not settings.resume else result["data"]
+    output.next_commands(shlex.join(["manta", "train", "--data", data, "--recipe", result["recipe"]]))
+
+
+def distill(settings: DistillCommand) -> None:
+    """Train a student on the answers of a registered version.
+
+    Any architecture learns from any version of the same classes and input size.
+
+    Example: manta distill photos@champion --data photos/ --model mobile --epochs 40
+    """
+    output = Output(as_json=settings.json)
+    settings = prepared(settings)
+    with session(output) as running, resumable(settings, running.home.runs, output):
+        result = running.run_job("train_jobs.distill", to_argv(settings, DistillSettings), output)
+    show_trained(result, output)
+    output.result(result)
+
+
+def show_trained(result: dict[str, Any], output: Output) -> None:
+    output.facts(
+        result["version"],
+        [
+            *accuracy_rows(result),
+            *file_rows(result),
+            ("validation accuracy", f"{result['val_accuracy']:.2%}"),
+            ("training", f"{result['seconds']['train']:.1f} s, {result['epochs']} epochs"),
+            ("curves", result["curves"]),
+        ],
+    )
+    output.next_commands(
+        f"manta evaluate {result['version']}", f"manta serve {result['version']}", mlflow_command(result)
+    )
