@@ -1,4 +1,4 @@
-"""Opening the MLflow store that the registry lives in."""
+"""The MLflow store that the registry lives in: opening it, its errors and its pages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from app.config import Home
@@ -30,7 +30,8 @@ def open_client(home: Home) -> MlflowClient:
 
     uri = tracking_uri(home)
     if uri != _sqlite_uri(home.mlflow_database):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        with one_line_errors(uri):
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
     try:
         with _exclusive(home.root / "mlflow.lock"):  # MLflow makes and migrates its tables without one
             if not home.mlflow_database.exists():
@@ -39,6 +40,29 @@ def open_client(home: Home) -> MlflowClient:
     except Exception as error:  # SQLAlchemy's and alembic's many types
         reason = str(error).strip().partition("\n")[0]
         raise MantaError(f"the registry in {home.mlflow_database} cannot be opened: {reason}") from error
+
+
+@contextlib.contextmanager
+def one_line_errors(uri: str) -> Iterator[None]:
+    """Whatever MLflow raises within leaves as a MantaError of one line that names the store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error.message).partition("\n")[0]
+        raise MantaError(f"the registry at {uri} answers: {reason}") from error
+
+
+def every(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
+    """Everything that an MLflow search finds, page by page."""
+    token = None
+    while True:
+        page = search(**criteria, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _create(home: Home) -> None:

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
 from app.errors import BadInput, MantaError, NotFound
-from app.mlflow_store import open_client, tracking_uri
+from app.mlflow_store import every, one_line_errors, open_client, tracking_uri
 from app.promotions import Promotion, append_promotion
 
 if TYPE_CHECKING:
@@ -62,13 +62,8 @@ def _one_line(method: Callable[Concatenate[Registry, P], R]) -> Callable[Concate
 
     @functools.wraps(method)
     def call(self: Registry, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with one_line_errors(self.tracking_uri):
             return method(self, *args, **kwargs)
-        except MlflowException as error:
-            reason = str(error.message).partition("\n")[0]
-            raise MantaError(f"the registry at {self.tracking_uri} answers: {reason}") from error
 
     return call
 
@@ -76,7 +71,6 @@ def _one_line(method: Callable[Concatenate[Registry, P], R]) -> Callable[Concate
 class Registry:
     """Raises MantaError with one clear line when the store cannot be reached."""
 
-    @_one_line
     def __init__(self, home: Home) -> None:
         self._home = home
         try:
@@ -165,7 +159,7 @@ class Registry:
 
     @_one_line
     def models(self) -> list[str]:
-        return sorted(model.name for model in _every(self._client.search_registered_models))
+        return sorted(model.name for model in every(self._client.search_registered_models))
 
     @_one_line
     def versions(self, name: str | None = None) -> list[ModelVersion]:
@@ -174,8 +168,8 @@ class Registry:
         for model in [name] if name else self.models():
             aliases = self._aliases(model)
             quote = '"' if "'" in model else "'"
-            every = _every(self._client.search_model_versions, filter_string=f"name={quote}{model}{quote}")
-            found += sorted((_read(v, aliases) for v in every), key=lambda v: int(v.version), reverse=True)
+            stored = every(self._client.search_model_versions, filter_string=f"name={quote}{model}{quote}")
+            found += sorted((_read(v, aliases) for v in stored), key=lambda v: int(v.version), reverse=True)
         return found
 
     # Aliases
@@ -274,17 +268,6 @@ def _or_none(get: Callable[[], R]) -> R | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-
-
-def _every(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
-    """Everything that an MLflow search finds, page by page."""
-    token = None
-    while True:
-        page = search(**criteria, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def parse_reference(reference: str) -> tuple[str | None, str | None, str | None]:
