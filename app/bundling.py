@@ -34,6 +34,8 @@ class Measured:
     onnx_accuracy: float
     max_error: float
     """Largest difference of a probability between the two."""
+    probabilities: np.ndarray
+    """float32 [N, C]: the graph's answers to that split."""
 
 
 def write_bundle(
@@ -60,7 +62,8 @@ def write_bundle(
     pytorch_accuracy = accuracy(predict_in_batches(reference, test.images), test.labels)
     candidate = OnnxClassifier(folder / MODEL_FILE).predict
     max_error = max_difference(reference, candidate, test.images, PARITY_BATCHES)
-    onnx_accuracy = accuracy(predict_in_batches(candidate, test.images), test.labels)
+    probabilities = predict_in_batches(candidate, test.images)
+    onnx_accuracy = accuracy(probabilities, test.labels)
     require(
         [
             Gate("difference from the PyTorch model", max_error, PARITY_LIMIT),
@@ -76,7 +79,11 @@ def write_bundle(
     )
     manifest = write_manifest(folder, dataclasses.replace(manifest, variants={"fp32": variant}))
     return Measured(
-        manifest=manifest, pytorch_accuracy=pytorch_accuracy, onnx_accuracy=onnx_accuracy, max_error=max_error
+        manifest=manifest,
+        pytorch_accuracy=pytorch_accuracy,
+        onnx_accuracy=onnx_accuracy,
+        max_error=max_error,
+        probabilities=probabilities,
     )
 
 

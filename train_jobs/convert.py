@@ -16,6 +16,7 @@ from app.artifact import CHECKPOINT_FILE, Lineage, open_bundle
 from app.config import Home
 from app.datasets import Dataset
 from app.errors import BadInput
+from app.evaluation_report import write_evaluation_report
 from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings, DistillSettings, default_model_name
@@ -118,6 +119,7 @@ def convert_run(
         ),
         home=home,
         registry=registry,
+        report_folder=run.folder,
     )
 
 
@@ -129,20 +131,22 @@ def _convert_version(
     name = settings.name or parent.name
     run_id = registry.start_run(f"convert {parent.reference}", {"source": parent.reference, "name": name})
     try:
-        converted = convert_checkpoint(
-            bundle.folder / CHECKPOINT_FILE,
-            dataset,
-            name=name,
-            lineage=Lineage(
-                dataset=bundle.manifest.lineage.dataset,
-                dataset_digest=bundle.manifest.lineage.dataset_digest,
-                git_commit=settings.git_commit,
-                run_id=run_id,
-                parent_version=parent.reference,
-            ),
-            home=home,
-            registry=registry,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            converted = convert_checkpoint(
+                bundle.folder / CHECKPOINT_FILE,
+                dataset,
+                name=name,
+                lineage=Lineage(
+                    dataset=bundle.manifest.lineage.dataset,
+                    dataset_digest=bundle.manifest.lineage.dataset_digest,
+                    git_commit=settings.git_commit,
+                    run_id=run_id,
+                    parent_version=parent.reference,
+                ),
+                home=home,
+                registry=registry,
+                report_folder=Path(folder),
+            )
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
@@ -151,10 +155,18 @@ def _convert_version(
 
 
 def convert_checkpoint(
-    checkpoint: Path, dataset: Dataset, *, name: str, lineage: Lineage, home: Home, registry: Registry
+    checkpoint: Path,
+    dataset: Dataset,
+    *,
+    name: str,
+    lineage: Lineage,
+    home: Home,
+    registry: Registry,
+    report_folder: Path,
 ) -> ConvertedVersion:
     """Writes, measures and gates a bundle on the test split, then registers it under `lineage.run_id`.
 
+    Confusion matrix, table of classes and sheet of mistakes are left in `report_folder` and in MLflow.
     Raises GateFailed; then nothing is registered and nothing is left behind.
     """
     from app.bundling import write_bundle  # imports torch and the exporter: seconds that `--help` should not take
@@ -171,8 +183,22 @@ def convert_checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
     fp32 = measured.manifest.variants["fp32"]
     registry.log_metrics(
-        lineage.run_id, {"test_accuracy_pytorch": measured.pytorch_accuracy, "test_accuracy_onnx": fp32.accuracy}
+        lineage.run_id,
+        {
+            "test_accuracy_pytorch": measured.pytorch_accuracy,
+            "test_accuracy_onnx": fp32.accuracy,
+            "parameters": sum(each.numel() for each in classifier.parameters()),
+        },
     )
+    report = write_evaluation_report(
+        report_folder,
+        measured.probabilities,
+        dataset.test,
+        dataset.labels,
+        f"{card.architecture} on {dataset.name} ({version.reference})",
+    )
+    for file in report:
+        registry.log_file(lineage.run_id, file)
     say(
         f"gates passed: test accuracy {fp32.accuracy:.2%} (PyTorch {measured.pytorch_accuracy:.2%}), "
         f"largest difference {measured.max_error:.1e}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +13,8 @@ from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.options import to_argv
+from app.run_lock import locked as locked  # where sweeps look for it
+from app.run_progress import RunProgress
 from app.settings import DistillSettings, RunSettings, TrainSettings, default_run_name
 from app.settings.parts import part
 
@@ -88,19 +87,10 @@ class Run:
             return []
         return [EpochReport(**report) for report in json.loads(self.history_file.read_text(encoding="utf-8"))]
 
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One driver for the run or sweep of this folder; a killed one holds nothing back.
-
-    Raises BadInput while another one has it.
-    """
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadInput(f"run {folder.name} is being trained right now") from error
-        yield
+    def progress(self, epoch: int) -> dict[str, float]:
+        """At the end of this epoch, as metrics; none before the history has it."""
+        history = [report for report in self.history() if report.epoch <= epoch]
+        return asdict(RunProgress.of(history)) if history else {}
 
 
 def open_run(home: Home, name: str) -> Run:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -19,12 +21,15 @@ from app.evaluate import accuracy
 from app.models import architecture, build_net
 from app.options import run_job
 from app.registry import Registry
+from app.run_lock import locked
+from app.run_records import KIND_TAG
 from app.settings import DistillSettings, TrainSettings
+from app.system_metrics import system_metrics
 from train_jobs.convert import ConvertedVersion, convert_run
 from train_jobs.data import prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.ray_training import fit_on_ray
-from train_jobs.runs import Run, locked, new_run_name, run_to_resume
+from train_jobs.runs import Run, new_run_name, run_to_resume
 from train_jobs.teachers import prepare_teacher
 
 
@@ -97,7 +102,8 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             registry.reopen_run(run.tracking_run_id)
             say(f"going on with run {run.name} after epoch {len(run.history())}")
         watch.restart()
-        fit_on_ray(run, dataset, on_epoch=lambda report: show_epoch(report, run, registry), teacher=teacher)
+        with system_metrics(run.tracking_run_id, registry.tracking_uri):
+            fit_on_ray(run, dataset, on_epoch=lambda report: show_epoch(report, run, registry), teacher=teacher)
         train_seconds = watch.restart()
         history = run.history()
         draw_and_log_curves(run, history, registry)
@@ -168,8 +174,10 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
     name = new_run_name(settings, dataset.name)
     if (home.runs / name / "run.json").exists():
         raise BadInput(f"run {name!r} exists already: go on with --resume {name}, or choose another --run")
+    settings = dataclasses.replace(settings, command=settings.command or shlex.join(sys.orig_argv))
+    run = Run(home.runs / name, settings, "")
     params = {**asdict(settings), "dataset_digest": dataset.digest}
-    run = Run(home.runs / name, settings, registry.start_run(name, params))
+    run = dataclasses.replace(run, tracking_run_id=registry.start_run(name, params, tags={KIND_TAG: run.kind}))
     run.save()
     say(f"run {name}")
     return run
@@ -182,7 +190,7 @@ def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
         f"{report.images_per_second:,.0f} images/s"
     )
     metrics = {name: value for name, value in asdict(report).items() if name != "epoch"}
-    registry.log_metrics(run.tracking_run_id, metrics, step=report.epoch)
+    registry.log_metrics(run.tracking_run_id, {**metrics, **run.progress(report.epoch)}, step=report.epoch)
 
 
 def draw_and_log_curves(run: Run, history: list[EpochReport], registry: Registry) -> None:

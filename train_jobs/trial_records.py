@@ -11,6 +11,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.checkpoint import best_epoch
 from app.config import Home
 from app.registry import Registry
+from app.run_records import KIND_TAG as KIND_TAG
+from app.run_records import PARENT_TAG
 from app.settings import short
 from train_jobs.failure import read_failure
 from train_jobs.job import say
@@ -18,8 +20,6 @@ from train_jobs.runs import Run
 from train_jobs.search import EPOCH
 from train_jobs.sweeps import Sweep
 
-PARENT_TAG = "mlflow.parentRunId"
-KIND_TAG = "manta.kind"
 LOGGED = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
 """Of each epoch."""
 
@@ -54,8 +54,10 @@ class TrialRecords(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
+        epoch = int(result.get(EPOCH, 0))
         metrics = {name: float(result[name]) for name in LOGGED if name in result}
-        self._registry.log_metrics(self._run_ids[trial.trial_id], metrics, step=int(result.get(EPOCH, 0)))
+        metrics |= self._sweep.trial(trial.trial_id, trial.config).progress(epoch)
+        self._registry.log_metrics(self._run_ids[trial.trial_id], metrics, step=epoch)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._end(trial, "FINISHED")
