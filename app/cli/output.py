@@ -10,13 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDEST = 1000
+"""Columns of what is printed, wherever that is shown: the terminal wraps it, and a pipe takes any width."""
+
 
 class Output:
     """With `as_json` stdout carries one JSON object and nothing else; progress goes to stderr."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._people = Console(stderr=as_json, highlight=False, soft_wrap=True)
+        self._people = Console(stderr=as_json, highlight=False, soft_wrap=True, width=WIDEST)
 
     def say(self, line: str) -> None:
         """One line of progress, as it is: brackets in it are not markup."""
@@ -25,7 +28,7 @@ class Output:
     def table(self, table: Table) -> None:
         """Never narrower than its content: a cut version number is worse than a long line."""
         if not self._as_json:
-            self._people.print(table, width=max(self._people.width, 160))
+            self._people.print(table)
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """A title and aligned lines of name and value; values are never cut, so that paths can be copied."""
