@@ -17,7 +17,9 @@ def epoch_size(settings: FitSettings, size: tuple[int, int], epoch: int, *, leas
     least: of either side, for the architecture.
     """
     assert settings.epochs is not None
-    grown = min(1.0, epoch / (settings.epochs * settings.grow_until))
+    grown = epoch / (settings.epochs * settings.grow_until)
+    if settings.grow_from == 1 or grown >= 1:
+        return size
     share = settings.grow_from + (1 - settings.grow_from) * grown
     height, width = (min(side, max(least, STEP * round(share * side / STEP))) for side in size)
     return height, width

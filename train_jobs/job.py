@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import tempfile
 import time
@@ -40,8 +41,17 @@ def connect() -> Job:
     except OSError as error:
         raise MantaError(f"MANTA_HOME {home.root} cannot be written: {error.strerror}") from error
     # What workers print stays in Ray's logs: a job tells its progress itself.
-    context = ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    context = ray.init(logging_level=logging.WARNING, log_to_driver=False, runtime_env={"env_vars": _addresses()})
     return Job(home, f"http://{context.dashboard_url}")
+
+
+def _addresses() -> dict[str, str]:
+    """Tells workers which cluster is theirs.
+
+    Ray Train gives the place of a stopped trial free by asking the cluster's state API, which looks for the cluster
+    itself, finds several on a machine that has several, and gives up: later trials would wait for that place for ever.
+    """
+    return {name: os.environ[name] for name in ("RAY_ADDRESS",) if name in os.environ}
 
 
 def say(line: str) -> None:

@@ -27,6 +27,7 @@ from app.errors import BadInput, MantaError
 from app.models import architecture, build_net
 from app.options import run_job, to_argv
 from app.registry import Registry
+from app.run_records import KIND_TAG
 from app.search_space import Choice, Space, parse_space
 from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
@@ -39,7 +40,7 @@ from train_jobs.search import require_changeable, scheduler, searcher, tune_spac
 from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
 from train_jobs.train import recorded
 from train_jobs.trial import trial_of
-from train_jobs.trial_records import KIND_TAG, TrialRecords
+from train_jobs.trial_records import TrialRecords
 
 EXPERIMENT_STATE = "experiment_state-*.json"
 """What Ray Tune writes once the first trial has started."""

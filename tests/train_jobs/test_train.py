@@ -101,7 +101,7 @@ def test_a_killed_worker_costs_no_epoch_and_no_second_run(cluster: LocalCluster,
     assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
     history = json.loads((cluster_home.runs / name / "history.json").read_text())
     assert [epoch["epoch"] for epoch in history] == list(range(1, 61))
-    assert _tracking_runs(cluster_home, name) == ["FINISHED"]
+    assert tracking_runs(cluster_home, name) == ["FINISHED"]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_home: Home) -> None:
@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_
     assert history[: len(before)] == before, "finished epochs are not repeated"
     assert len(history) == 30
     assert any(line.startswith(f"going on with run {name}") for line in lines)
-    assert _tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over an interruption"
+    assert tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over an interruption"
     again = train(cluster, cluster_home, "--resume", name)
     assert (again.exit_code, again.last_line) == (2, f"error: run {name} is finished: it is {name}/1")
 
@@ -161,7 +161,7 @@ def test_a_home_that_cannot_be_written_is_said(cluster: LocalCluster, tmp_path: 
     assert os.fspath(blocked) in outcome.last_line
 
 
-def _tracking_runs(home: Home, name: str) -> list[str]:
+def tracking_runs(home: Home, name: str) -> list[str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{home.mlflow_database}")

@@ -1,0 +1,123 @@
+"""What breaks while training: workers, drivers, nodes, checkpoints, and the numbers themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.checkpoint import STATE_FILE
+from app.config import Home
+from cluster.environment import MARK
+from cluster.jobs import JobOutcome
+from cluster.local import LocalCluster
+from tests.train_jobs.test_train import ROOT, epochs_done, tracking_runs, train, training_workers, wait_for
+
+SLOW_EPOCHS = ("--data", "digits", "--workers", "1", "--batch-size", "2", "--model", "mobile", "--epochs", "4")
+"""Epochs of several seconds: something can happen within one."""
+
+
+def history(home: Home, run: str) -> list[dict[str, Any]]:
+    epochs: list[dict[str, Any]] = json.loads((home.runs / run / "history.json").read_text())
+    return epochs
+
+
+def share_done(home: Home, run: str) -> float:
+    """Of the epoch that has begun."""
+    file = home.runs / run / "progress.json"
+    return float(json.loads(file.read_text())) if file.is_file() else 0.0
+
+
+def checkpoints(home: Home, run: str) -> list[Path]:
+    return sorted(path.parent for path in (home.runs / run).glob(f"checkpoint_*/{STATE_FILE}"))
+
+
+def drivers(cluster: LocalCluster, run: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if command[1:3] == ["-m", "train_jobs.train"] and run in command:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.environ().get(MARK) == cluster.mark]
+
+
+def start(cluster: LocalCluster, home: Home, *argv: str) -> tuple[threading.Thread, list[JobOutcome]]:
+    outcomes: list[JobOutcome] = []
+    job = threading.Thread(target=lambda: outcomes.append(train(cluster, home, *argv)))
+    job.start()
+    return job, outcomes
+
+
+def test_a_worker_killed_in_mid_epoch_goes_on_within_it(cluster: LocalCluster, cluster_home: Home) -> None:
+    name = "mid-epoch"
+    argv = (*SLOW_EPOCHS, "--run", name, "--name", name, "--checkpoint-minutes", "0.005")
+    job, outcomes = start(cluster, cluster_home, *argv)
+    wait_for(lambda: epochs_done(cluster_home, name) >= 1 and len(checkpoints(cluster_home, name)) >= 2)
+    kept = len(checkpoints(cluster_home, name))
+    wait_for(lambda: checkpoints(cluster_home, name)[-1].name != "" and share_done(cluster_home, name) > 0 or kept > 2)
+    (victim,) = training_workers(cluster)
+    victim.kill()
+    job.join(200)
+    assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
+    assert [epoch["epoch"] for epoch in history(cluster_home, name)] == [1, 2, 3, 4]
+    assert tracking_runs(cluster_home, name) == ["FINISHED"]
+
+
+def test_a_killed_driver_and_a_cut_checkpoint(cluster: LocalCluster, cluster_home: Home) -> None:
+    """The newest checkpoint is cut off, as by a node that dies while it is written: the one before is taken."""
+    name = "killed-driver"
+    argv = ("--data", "digits", "--workers", "1", "--epochs", "25", "--run", name, "--name", name)
+    job, outcomes = start(cluster, cluster_home, *argv, "--keep-checkpoints", "3")
+    wait_for(lambda: epochs_done(cluster_home, name) >= 4 and len(checkpoints(cluster_home, name)) >= 2)
+    (driver,) = drivers(cluster, name)
+    driver.kill()
+    job.join(60)
+    assert outcomes[0].status == "FAILED"
+    wait_for(lambda: not training_workers(cluster), seconds=60)
+    newest = checkpoints(cluster_home, name)[-1] / STATE_FILE
+    os.truncate(newest, newest.stat().st_size // 2)
+    before = history(cluster_home, name)
+
+    resumed = train(cluster, cluster_home, "--resume", name)
+    assert resumed.status == "SUCCEEDED", resumed.last_line
+    after = history(cluster_home, name)
+    assert [epoch["epoch"] for epoch in after] == list(range(1, 26))
+    assert after[: len(before) - 1] == before[:-1], "only the epoch whose checkpoint was cut off is trained again"
+    assert after[len(before) - 1]["ended"] > before[-1]["ended"]
+    assert tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over a killed driver"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster: LocalCluster, cluster_home: Home) -> None:
+    lines: list[str] = []
+    argv = ("--data", "digits", "--workers", "1", "--optimizer", "sgd", "--lr", "1e30", "--run", "diverges")
+    outcome = train(cluster, cluster_home, *argv, lines=lines)
+    assert (outcome.status, outcome.exit_code) == ("FAILED", 1)
+    assert "training diverged: the loss of epoch 1 is" in outcome.last_line
+    assert "try a lower --lr" in outcome.last_line
+    assert sum("starting 1 training worker" in line for line in lines) == 1
+    assert tracking_runs(cluster_home, "diverges") == ["FAILED"]
+
+
+@pytest.mark.parametrize(("workers", "replaced"), [("1:2", False), ("2", True)], ids=["elastic", "fixed"])
+def test_a_lost_node_costs_no_epoch(tmp_path: Path, workers: str, replaced: bool) -> None:
+    """An elastic run goes on with what is left; one of a fixed size when there is room again."""
+    command = [sys.executable, "-m", "tests.train_jobs.lost_node", str(tmp_path / "home"), workers, "12"]
+    ended = subprocess.run(
+        [*command, "yes" if replaced else "no"], capture_output=True, text=True, timeout=300, cwd=ROOT, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    result = json.loads(ended.stdout.splitlines()[-1])
+    assert [epoch["epoch"] for epoch in result["history"]] == list(range(1, 13))
+    used = [epoch["workers"] for epoch in result["history"]]
+    assert used[: result["lost_after"]] == [2] * result["lost_after"]
+    assert used[-1] == (2 if replaced else 1)
