@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -128,6 +129,7 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
     records = TrialRecords(home, sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of every result that it took half a second for
     tuner = restored(sweep, trial, space) or Tuner(
         trial,
         param_space=tune_space(space),
