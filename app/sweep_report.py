@@ -70,17 +70,20 @@ def draw_report(report: SweepReport, path: Path) -> None:
     figure = Figure(figsize=(4.2 * across, 3.4 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel().tolist()
     _scatter(panels[0], rows, [row.parameters for row in rows], "parameters")
-    _scatter(panels[1], rows, [row.latency_ms for row in rows], "latency of one image, ms (ONNX Runtime, one thread)")
+    _scatter(panels[1], rows, [row.latency_ms for row in rows], "ms for one image, ONNX Runtime, one thread")
     for panel, name in zip(panels[2:], names, strict=False):
         _scatter(panel, rows, [row.settings[name] for row in rows], name.replace("_", " "))
     for panel in panels[count:]:
         panel.set_axis_off()
-    figure.suptitle(f"{report.name}: {len(rows)} trials on {report.data}")
+    marks = "orange: the best; hollow: stopped early"
+    figure.suptitle(f"{report.name}: {len(report.rows)} trials on {report.data} ({marks})", fontsize="medium")
     figure.savefig(path, dpi=120)
 
 
 def _scatter(panel: Axes, rows: Sequence[TrialRow], values: Sequence[Any], label: str) -> None:
     """Finished trials filled, stopped ones hollow, the best in another colour."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     shown = list(values) if numbers else [str(value) for value in values]
     for number, (row, value) in reversed(list(enumerate(zip(rows, shown, strict=True)))):
@@ -94,6 +97,9 @@ def _scatter(panel: Axes, rows: Sequence[TrialRow], values: Sequence[Any], label
         )
     if numbers and min(values) > 0 and max(values) / min(values) > LOG_FROM:
         panel.set_xscale("log")
+    elif numbers:
+        panel.xaxis.set_major_locator(MaxNLocator(5))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.set_xlabel(label)
     panel.set_ylabel("validation accuracy, %")
     panel.grid(alpha=0.3)

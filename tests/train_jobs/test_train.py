@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import threading
@@ -15,10 +16,12 @@ import pytest
 
 from app.config import Home
 from app.registry import Registry
+from app.run_records import RunRecords
 from cluster.dashboard import Dashboard
 from cluster.environment import MARK
 from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
+from tests.pipeline_run import PipelineRun
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -159,6 +162,25 @@ def test_a_home_that_cannot_be_written_is_said(cluster: LocalCluster, tmp_path: 
     assert outcome.status == "FAILED"
     assert "MANTA_HOME" in outcome.last_line
     assert os.fspath(blocked) in outcome.last_line
+
+
+def test_all_of_a_run_is_in_its_one_mlflow_run(pipeline_run: PipelineRun) -> None:
+    """Parameters, the exact command, metrics of each epoch and of the machine, pictures, tables and the model."""
+    from mlflow import MlflowClient
+
+    home = pipeline_run.home
+    record = RunRecords(home).find("pipeline-digits")
+    folder, client = home.runs / record.name, MlflowClient(f"sqlite:///{home.mlflow_database}")
+    logged = {file.path for file in client.list_artifacts(record.run_id)}
+    reported = {"curves.png", "confusion.png", "classes.csv", "mistakes.png"}
+    assert reported <= logged
+    assert reported <= {path.name for path in folder.iterdir()}
+    assert any(name.startswith("bundle-") for name in logged)
+    assert "-m train_jobs.pipeline --data digits --epochs 6 --run pipeline-digits" in record.settings["command"]
+    assert [each.step for each in client.get_metric_history(record.run_id, "val_accuracy")] == [1, 2, 3, 4, 5, 6]
+    assert record.metrics["system/system_memory_usage_megabytes"] > 0
+    with (folder / "classes.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == list("0123456789")
 
 
 def tracking_runs(home: Home, name: str) -> list[str]:
