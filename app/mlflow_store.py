@@ -24,10 +24,17 @@ def tracking_uri(home: Home) -> str:
 
 
 def open_client(home: Home) -> MlflowClient:
-    """A client of the store, which is made first where there is none. Raises MantaError for a damaged one."""
+    """A client of the store, which is made first where there is none.
+
+    Raises MantaError for a damaged one, and for a home folder that cannot be made.
+    """
     _quiet()
     from mlflow import MlflowClient
 
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MantaError(f"MANTA_HOME {home.root} cannot be used: {error.strerror}") from error
     uri = tracking_uri(home)
     if uri != _sqlite_uri(home.mlflow_database):
         with one_line_errors(uri):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from app.artifact import Manifest, local_folder, open_bundle
 from app.config import Home
-from app.errors import BadInput, MantaError, NotFound
+from app.errors import BadInput, NotFound
 from app.mlflow_store import every, one_line_errors, open_client, tracking_uri
 from app.promotions import Promotion, append_promotion
 
@@ -73,10 +73,6 @@ class Registry:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        try:
-            home.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MantaError(f"MANTA_HOME {home.root} cannot be used: {error.strerror}") from error
         self.tracking_uri = tracking_uri(home)
         self._local = self.tracking_uri.startswith("sqlite:")
         self._client = open_client(home)

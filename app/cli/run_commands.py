@@ -149,7 +149,7 @@ def duration_text(seconds: float | None) -> str:
     """As people read it: 12.3 s, 4 min 05 s, 2 h 10 min."""
     if seconds is None:
         return ""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
