@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "manta"
 BUNDLE_ARTIFACT = "bundle"
+LARGEST_BATCH = 1000
+"""Metrics that MLflow takes at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,17 @@ class Registry:
 
     @_one_line
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        self.log_history(run_id, [(step, metrics)])
+
+    @_one_line
+    def log_history(self, run_id: str, steps: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """(step, metrics) of several steps in one transaction."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+        logged = [Metric(key, value, now, step) for step, metrics in steps for key, value in metrics.items()]
+        for start in range(0, len(logged), LARGEST_BATCH):
+            self._client.log_batch(run_id, metrics=logged[start : start + LARGEST_BATCH])
 
     @_one_line
     def log_file(self, run_id: str, path: Path) -> None:

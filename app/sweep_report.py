@@ -99,7 +99,8 @@ def _scatter(panel: Axes, rows: Sequence[TrialRow], values: Sequence[Any], label
         panel.set_xscale("log")
     elif numbers:
         panel.xaxis.set_major_locator(MaxNLocator(5))
-        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if max(values) >= 1000:
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.set_xlabel(label)
     panel.set_ylabel("validation accuracy, %")
     panel.grid(alpha=0.3)

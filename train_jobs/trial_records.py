@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections import defaultdict
 from typing import Any, Literal
 
 from ray.tune import Callback
@@ -22,6 +24,7 @@ from train_jobs.sweeps import Sweep
 
 LOGGED = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
 """Of each epoch."""
+LOG_EVERY_S = 10.0
 
 
 class TrialRecords(Callback):
@@ -32,6 +35,9 @@ class TrialRecords(Callback):
         self._run_ids: dict[str, str] = {}
         self._ended: dict[str, str] = {}
         """MLflow's status of each trial that is over."""
+        self._logged = time.monotonic()
+        self._waiting: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
+        """(epoch, metrics) of each trial that are still to be logged."""
 
     def get_state(self) -> dict[str, Any]:
         """Kept by Ray Tune with its own state, for a sweep that goes on."""
@@ -57,7 +63,9 @@ class TrialRecords(Callback):
         epoch = int(result.get(EPOCH, 0))
         metrics = {name: float(result[name]) for name in LOGGED if name in result}
         metrics |= self._sweep.trial(trial.trial_id, trial.config).progress(epoch)
-        self._registry.log_metrics(self._run_ids[trial.trial_id], metrics, step=epoch)
+        self._waiting[trial.trial_id].append((epoch, metrics))
+        if time.monotonic() - self._logged > LOG_EVERY_S:
+            self._log()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._end(trial, "FINISHED")
@@ -67,8 +75,16 @@ class TrialRecords(Callback):
 
     def close(self) -> None:
         """Trials that an interruption has left behind are marked so."""
+        self._log()
         for trial_id in self._run_ids.keys() - self._ended.keys():
             self._registry.end_run(self._run_ids[trial_id], "KILLED")
+
+    def _log(self) -> None:
+        """All at once: a transaction for each epoch would hold up every trial, where epochs are short."""
+        for trial_id, epochs in self._waiting.items():
+            self._registry.log_history(self._run_ids[trial_id], epochs)
+        self._waiting.clear()
+        self._logged = time.monotonic()
 
     @property
     def _registry(self) -> Registry:
@@ -76,6 +92,7 @@ class TrialRecords(Callback):
         return _registry(self._home)
 
     def _end(self, trial: TuneTrial, status: Literal["FINISHED", "FAILED"]) -> None:
+        self._log()
         self._registry.end_run(self._run_ids[trial.trial_id], status)
         self._ended[trial.trial_id] = status
         chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())

@@ -31,7 +31,7 @@ def train(cluster: LocalCluster, home: Home, *argv: str, lines: list[str] | None
     return run_job(cluster.dashboard_url, "train_jobs.train", argv, home=home, on_line=on_line)
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"
