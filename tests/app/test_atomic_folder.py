@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -16,27 +17,40 @@ import pytest
 from app import datasets
 from app.dataset_decoding import DecodedBlock, decode_with_threads
 from app.dataset_layout import Item
-from app.datasets import prepare
+from app.datasets import load, prepare
 from tests.app.image_trees import entries
 
 
-def build(source: str, cache: str, queue: multiprocessing.Queue[str]) -> None:
-    queue.put(prepare(source, cache=Path(cache)).digest)
+class Together:
+    """A decoder that waits, with everything decoded and nothing published, until the other process is there too."""
+
+    def __init__(self, barrier: Barrier) -> None:
+        self._barrier = barrier
+
+    def __call__(self, blocks: Sequence[Sequence[Item]], height: int, width: int) -> Iterator[DecodedBlock]:
+        yield from decode_with_threads(blocks, height, width)
+        self._barrier.wait(timeout=60)
+
+
+def build(source: str, cache: str, barrier: Barrier, queue: multiprocessing.Queue[str]) -> None:
+    queue.put(prepare(source, cache=Path(cache), decoder=Together(barrier)).digest)
 
 
 def test_two_processes_build_the_same_data_set_at_once(flat: Path, cache: Path) -> None:
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[str] = context.Queue()
-    builders = [context.Process(target=build, args=(str(flat), str(cache), queue)) for _ in range(2)]
+    arguments = (str(flat), str(cache), context.Barrier(2), queue)
+    builders = [context.Process(target=build, args=arguments) for _ in range(2)]
     for builder in builders:
         builder.start()
-    digests = {queue.get(timeout=60) for _ in builders}
+    digests = {queue.get(timeout=120) for _ in builders}
     for builder in builders:
         builder.join(timeout=60)
     queue.close()
     assert [builder.exitcode for builder in builders] == [0, 0]
     assert len(digests) == 1
-    assert len(entries(cache)) == 1
+    (published,) = entries(cache)
+    assert load(cache / published).digest in digests
 
 
 def test_the_one_who_comes_second_keeps_the_first_ones_folder(flat: Path, cache: Path) -> None:
@@ -57,7 +71,7 @@ STUCK_BUILDER = """
 import sys, time
 from pathlib import Path
 from app.dataset_decoding import decode_with_threads
-from app.datasets import prepare
+from app.datasets import load, prepare
 
 def stuck(blocks, height, width):
     yield from decode_with_threads(blocks, height, width)
