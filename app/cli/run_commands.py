@@ -104,7 +104,7 @@ def comparison(found: Sequence[RunRecord], settings: Iterable[str]) -> Table:
     table = Table("", *(run.name for run in found), box=None, pad_edge=False)
     for name, text in FIGURES.items():
         table.add_row(name, *map(text, found))
-    table.add_section()
+    table.add_row()
     for name in settings:
         table.add_row(name, *(run.settings.get(name, "") for run in found))
     return table
@@ -167,7 +167,7 @@ FIGURES: dict[str, Callable[[RunRecord], str]] = {
     "version": lambda run: ", ".join(run.versions),
     "validation accuracy": lambda run: share_text(run.val_accuracy),
     "test accuracy": lambda run: share_text(run.test_accuracy),
-    "epochs": epochs_text,
+    "epochs done": lambda run: count_text(run.epochs_done),
     "best epoch": lambda run: count_text(run.best_epoch),
     "training": lambda run: duration_text(run.metrics.get("train_seconds")),
     "images/s": lambda run: count_text(run.metrics.get("mean_images_per_second")),

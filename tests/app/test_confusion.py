@@ -65,7 +65,7 @@ def test_with_too_many_classes_names_are_left_out_and_counts_too(tmp_path: Path,
     assert names[:2] == ["n0", "n7"]
 
 
-@pytest.mark.parametrize("names", [["cat", "dog"], ["$x_{", "a\nb"], [f"a long class name {n}" for n in range(30)]])
+@pytest.mark.parametrize("names", [["cat", "dog"], ["$x_{$", "a\nb"], [f"a long class name {n}" for n in range(30)]])
 def test_nothing_is_cut_off(tmp_path: Path, drawn: list[Any], names: list[str]) -> None:
     draw_confusion(evaluation(names), tmp_path / "c.png", "custom_cnn on a data set with a rather long name " * 3)
     (figure,) = drawn

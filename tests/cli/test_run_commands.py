@@ -144,7 +144,7 @@ def test_a_long_path_is_shown_by_its_end(show: Any, kept: Home, tmp_path: Path) 
     [
         (None, ""),
         (3.21, "3.2 s"),
-        (59.99, "60.0 s"),
+        (59.99, "1 min 00 s"),
         (245, "4 min 05 s"),
         (7800, "2 h 10 min"),
         (90_000, "25 h 00 min"),
