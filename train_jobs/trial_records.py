@@ -13,8 +13,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.checkpoint import best_epoch
 from app.config import Home
 from app.registry import Registry
-from app.run_records import KIND_TAG as KIND_TAG
-from app.run_records import PARENT_TAG
+from app.run_records import KIND_TAG, PARENT_TAG
 from app.settings import short
 from train_jobs.failure import read_failure
 from train_jobs.job import say
