@@ -141,7 +141,7 @@ def _prepared(model: ImageClassifier, settings: FitSettings) -> nn.Module:
     if settings.recompute:
         recompute_blocks(model.net)
     if distributed.is_initialized():
-        network = DistributedDataParallel(network, broadcast_buffers=False)
+        network = DistributedDataParallel(network, forward_sync_buffers=False)
     if settings.compile:
         require_compiler(next(model.parameters()).device)
         network.compile(dynamic=False)

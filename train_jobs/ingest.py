@@ -13,19 +13,17 @@ import pickle
 from collections.abc import Iterator, Sequence
 
 import cv2
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
 from app.config import CPU
-from app.dataset_decoding import BadFile, DecodedBlock, Decoder, decode_block
+from app.dataset_decoding import DecodedBlock, Decoder, decode_block
 from app.dataset_layout import Item
 from app.errors import BadDataset
 
-_IMAGE, _BAD_FILE, _BAD_SOURCE = 0, 1, 2
-"""What a row of a task's answer is."""
+_COLUMN = "pickled"
 
 
 def ray_decoder(*, concurrency: int | None = None) -> Decoder:
@@ -35,19 +33,19 @@ def ray_decoder(*, concurrency: int | None = None) -> Decoder:
     """
 
     def decode(blocks: Sequence[Sequence[Item]], height: int, width: int) -> Iterator[DecodedBlock]:
-        tables = [pa.table({"items": [pickle.dumps(tuple(block))]}) for block in blocks]
+        tables = [_one_row(pickle.dumps(tuple(block))) for block in blocks]
         with DataContext.current(_quiet_context()):
-            rows = ray.data.from_arrow(tables).map_batches(
+            answers = ray.data.from_arrow(tables).map_batches(
                 _decode_rows,  # type: ignore[arg-type]  # Ray's type asks for a function without keyword arguments
                 fn_kwargs={"height": height, "width": width},
                 batch_size=None,
-                batch_format="numpy",
+                batch_format="pyarrow",
                 num_cpus=CPU.decode_task,
                 compute=TaskPoolStrategy(min(concurrency or _real_cores(), max(1, len(blocks)))),
             )
         with _quiet_logger():
-            for batch in rows.iter_batches(batch_size=None, batch_format="numpy"):
-                yield _decoded(batch)
+            for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+                yield from map(_opened, table[_COLUMN])
 
     return decode
 
@@ -59,42 +57,30 @@ def _real_cores() -> int:
     return max(1, min(declared, nodes * (os.cpu_count() or 1)))
 
 
-def _decode_rows(batch: dict[str, np.ndarray], *, height: int, width: int) -> dict[str, np.ndarray]:
-    """Runs in a task: pickled blocks of items -> one row for each image, bad file or bad source."""
+def _one_row(content: bytes | pickle.PickleBuffer) -> pa.Table:
+    """Opaque bytes, which neither side copies or converts; rows of images would be, on their way to Arrow and back."""
+    return pa.table({_COLUMN: pa.array([content], pa.large_binary())})
+
+
+def _decode_rows(rows: pa.Table, *, height: int, width: int) -> pa.Table:
+    """Runs in a task: one pickled block of items -> one pickled DecodedBlock, or the BadDataset that it met."""
     cv2.setNumThreads(1)  # the tasks are the parallelism; more threads would only get in their way
-    decoded: list[DecodedBlock] = []
-    failures: list[tuple[int, str, str]] = []
-    for pickled in batch["items"]:
-        try:
-            block = decode_block(pickle.loads(pickled), height, width)
-        except BadDataset as error:  # as a row: Ray would log a traceback for an exception
-            failures.append((_BAD_SOURCE, "", str(error)))
-        else:
-            decoded.append(block)
-            failures += [(_BAD_FILE, bad.path, bad.reason) for bad in block.bad]
-    images = sum(len(block.labels) for block in decoded)
-    blank = np.zeros((len(failures), height, width, 3), np.uint8)
-    return {
-        "image": np.concatenate([*(block.images for block in decoded), blank]),
-        "label": np.concatenate([*(block.labels for block in decoded), np.zeros(len(failures), np.int64)]),
-        "kind": np.array([_IMAGE] * images + [kind for kind, _, _ in failures], np.int8),
-        "path": np.array([""] * images + [path for _, path, _ in failures], object),
-        "reason": np.array([""] * images + [reason for _, _, reason in failures], object),
-    }
+    (items,) = rows[_COLUMN].to_pylist()
+    answer: DecodedBlock | BadDataset
+    try:
+        answer = decode_block(pickle.loads(items), height, width)
+    except BadDataset as error:  # not raised: Ray would log a traceback
+        answer = error
+    return _one_row(pickle.dumps(answer, protocol=5))
 
 
-def _decoded(batch: dict[str, np.ndarray]) -> DecodedBlock:
-    """Raises BadDataset when a task found the source itself to be bad."""
-    kind = batch["kind"]
-    for reason in batch["reason"][kind == _BAD_SOURCE]:
-        raise BadDataset(str(reason))
-    bad = zip(batch["path"][kind == _BAD_FILE], batch["reason"][kind == _BAD_FILE], strict=True)
-    good = kind == _IMAGE
-    return DecodedBlock(
-        batch["image"] if good.all() else batch["image"][good],
-        batch["label"][good],
-        tuple(BadFile(str(path), str(reason)) for path, reason in bad),
-    )
+def _opened(answer: pa.LargeBinaryScalar) -> DecodedBlock:
+    """Raises BadDataset when the task found the source itself to be bad."""
+    opened = pickle.loads(answer.as_buffer())
+    if isinstance(opened, BadDataset):
+        raise opened
+    assert isinstance(opened, DecodedBlock)
+    return opened
 
 
 def _quiet_context() -> DataContext:

@@ -13,7 +13,6 @@ from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.options import to_argv
-from app.run_lock import locked as locked  # where sweeps look for it
 from app.run_progress import RunProgress
 from app.settings import DistillSettings, RunSettings, TrainSettings, default_run_name
 from app.settings.parts import part

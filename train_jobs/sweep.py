@@ -28,15 +28,17 @@ from app.errors import BadInput, MantaError
 from app.models import architecture, build_net
 from app.options import run_job, to_argv
 from app.registry import Registry
+from app.run_lock import locked
 from app.run_records import KIND_TAG
 from app.search_space import Choice, Space, parse_space
 from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
+from app.system_metrics import system_metrics
 from train_jobs.data import prepare_on_cluster
 from train_jobs.failure import read_failure
 from train_jobs.job import connect, finish, say
-from train_jobs.runs import Run, locked, new_run_name
+from train_jobs.runs import Run, new_run_name
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
 from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
 from train_jobs.train import recorded
@@ -71,7 +73,8 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
     sweep = resumed or start_sweep(settings, dataset, home, registry)
     with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
         registry.reopen_run(sweep.tracking_run_id)
-        results = tuned(sweep, space, dataset, home)
+        with system_metrics(sweep.tracking_run_id, registry.tracking_uri):
+            results = tuned(sweep, space, dataset, home)
         report = make_report(sweep, results, dataset)
         for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
             registry.log_file(sweep.tracking_run_id, path)

@@ -79,7 +79,7 @@ def test_threads_keep_the_order(tmp_path: Path) -> None:
     assert np.concatenate(labels).tolist() == list(range(60))
 
 
-@pytest.mark.parametrize(("side", "expected"), [(32, 512), (224, 111), (3000, 1)])
+@pytest.mark.parametrize(("side", "expected"), [(32, 1024), (224, 111), (3000, 1)])
 def test_blocks_are_a_few_megabytes(tmp_path: Path, side: int, expected: int) -> None:
     items = items_of(tmp_path, [png(0)]) * 1100
     blocks = blocks_of(items, side, side)

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,50 +85,6 @@ def test_the_package_of_a_job_holds_no_data_history_or_environment(cluster: Loca
     for name in (".git/", ".venv/", "data/", "*.zip"):
         assert name in excluded
     assert get_uri_for_directory(str(ROOT), include_gitignore=True)
-
-
-def test_a_killed_worker_costs_no_epoch_and_no_second_run(cluster: LocalCluster, cluster_home: Home) -> None:
-    name = "killed-worker"
-    outcomes: list[JobOutcome] = []
-    argv = ("--data", "digits", "--epochs", "60", "--run", name, "--name", "killed")
-    job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
-    job.start()
-    wait_for(lambda: epochs_done(cluster_home, name) >= 3)
-    second = train(cluster, cluster_home, "--resume", name)
-    assert (second.exit_code, second.last_line) == (2, f"error: run {name} is being trained right now")
-    victims = training_workers(cluster)
-    assert len(victims) == 2
-    victims[0].kill()
-    job.join(150)
-    assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
-    history = json.loads((cluster_home.runs / name / "history.json").read_text())
-    assert [epoch["epoch"] for epoch in history] == list(range(1, 61))
-    assert tracking_runs(cluster_home, name) == ["FINISHED"]
-
-
-def test_an_interrupted_run_goes_on_where_it_was(cluster: LocalCluster, cluster_home: Home) -> None:
-    name = "interrupted"
-    outcomes: list[JobOutcome] = []
-    argv = ("--data", "digits", "--epochs", "30", "--run", name, "--workers", "1", "--name", name)
-    job = threading.Thread(target=lambda: outcomes.append(train(cluster, cluster_home, *argv)))
-    job.start()
-    wait_for(lambda: epochs_done(cluster_home, name) >= 3)
-    stop_running_jobs(cluster)
-    job.join(60)
-    assert outcomes[0].status == "STOPPED"
-    wait_for(lambda: not training_workers(cluster), seconds=30)
-    before = json.loads((cluster_home.runs / name / "history.json").read_text())
-
-    lines: list[str] = []
-    resumed = train(cluster, cluster_home, "--resume", name, lines=lines)
-    assert resumed.status == "SUCCEEDED", "\n".join(lines)
-    history = json.loads((cluster_home.runs / name / "history.json").read_text())
-    assert history[: len(before)] == before, "finished epochs are not repeated"
-    assert len(history) == 30
-    assert any(line.startswith(f"going on with run {name}") for line in lines)
-    assert tracking_runs(cluster_home, name) == ["FINISHED"], "one run, also over an interruption"
-    again = train(cluster, cluster_home, "--resume", name)
-    assert (again.exit_code, again.last_line) == (2, f"error: run {name} is finished: it is {name}/1")
 
 
 @pytest.mark.parametrize(
