@@ -29,7 +29,8 @@ TINY_SIDE = 16
 _HEAD_BYTES = 256 * 1024
 """Enough to pass the metadata that cameras write in front of the size."""
 _BLOCK_BYTES = 16 * 2**20
-_BLOCK_ITEMS = 512
+_BLOCK_ITEMS = 1024
+"""Of tiny images: a tenth of a second of decoding, beside which 20 ms for the task that does it are little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class DecodedBlock:
 
 
 Decoder = Callable[[Sequence[Sequence[Item]], int, int], Iterator[DecodedBlock]]
-"""(blocks of items, height, width) -> the same images in the same order. Block borders may move."""
+"""(blocks of items, height, width) -> one decoded block for each, in the same order."""
 
 
 def decode_block(items: Sequence[Item], height: int, width: int) -> DecodedBlock:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ CARVED_SHARE = 0.1
 _NEARLY_SPLITS = frozenset({"valid", "validation", "dev", "eval", "testing", "training"})
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One image and its class, an index into `Layout.labels`."""
 
     file: SourceFile

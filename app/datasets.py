@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -122,6 +123,7 @@ class _Plan:
 class _Opened:
     input_size: tuple[int, int]
     blocks: Mapping[SplitName, Iterable[DecodedBlock]]
+    """To be taken in the order of SPLITS."""
 
 
 def _plan(source: str, *, cache: Path, image_size: int | None, seed: int, decoder: Decoder) -> _Plan:
@@ -165,10 +167,14 @@ def _array_blocks(split: ArraySplit, height: int, width: int) -> Iterator[Decode
 
 
 def _open_files(layout: Layout, image_size: int | None, decoder: Decoder) -> _Opened:
-    every = [item for items in layout.splits.values() for item in items]
+    every = [item for split in SPLITS for item in layout.splits[split]]
     height, width = (image_size, image_size) if image_size else choose_input_size(every)
-    blocks = {split: decoder(blocks_of(items, height, width), height, width) for split, items in layout.splits.items()}
-    return _Opened((height, width), blocks)
+    blocks = {split: blocks_of(layout.splits[split], height, width) for split in SPLITS}
+    # One stream for all splits: a decoder that has workers to start starts them once.
+    stream = decoder(list(itertools.chain.from_iterable(blocks.values())), height, width)
+    taken: dict[SplitName, int | None] = {split: len(blocks[split]) for split in SPLITS}
+    taken[SPLITS[-1]] = None  # all that is left, so that the decoder comes to its end
+    return _Opened((height, width), {split: itertools.islice(stream, count) for split, count in taken.items()})
 
 
 def _reusable(target: Path) -> Dataset | None:

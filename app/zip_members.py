@@ -12,8 +12,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import BadDataset, BadImage
 
@@ -32,8 +32,7 @@ _DEFLATE_SLACK = 1024
 """Bytes by which data that does not compress may grow within one header's length."""
 
 
-@dataclass(frozen=True, slots=True)
-class ZipMember:
+class ZipMember(NamedTuple):
     """Where a member lies in its zip file, sizes in bytes."""
 
     offset: int
@@ -100,7 +99,7 @@ def _member(info: zipfile.ZipInfo) -> ZipMember:
 def _check_name(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename.replace("\\", "/")
     has_drive = len(name) > 1 and name[1] == ":"
-    if name.startswith("/") or has_drive or ".." in PurePosixPath(name).parts:
+    if name.startswith("/") or has_drive or ".." in name.split("/"):
         raise BadDataset(f"{path}: member {info.orig_filename!r} would be written outside its folder")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise BadDataset(f"{path}: member {info.orig_filename!r} is a symbolic link; only plain files are read")
