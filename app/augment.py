@@ -46,19 +46,19 @@ class Draws:
 def draw(settings: FitSettings, index: np.ndarray, generator: np.random.Generator, *, flip: bool, epoch: int) -> Draws:
     """What happens in this epoch to the training images with these row numbers, [n]."""
     count = len(index)
-
-    def uniform(columns: int, limit: float) -> torch.Tensor:
-        return torch.from_numpy(generator.uniform(-limit, limit, (count, columns)).astype(np.float32))
-
-    by_chance = torch.from_numpy(generator.random(count) < 0.5)
-    mirrored = alternating(index, settings.seed, epoch) if settings.alternate_flip else by_chance
-    return Draws(
-        mirrored=mirrored if flip else torch.zeros(count, dtype=torch.bool),
-        shift=uniform(2, settings.shift),
-        angle=uniform(1, math.radians(settings.rotate))[:, 0],
-        colour=1 + uniform(3, settings.colour),
-        cutout=0.5 + uniform(2, 0.5),
-    )
+    # Of shift (2), angle, colour (3) and cutout (2): the middle of the range, and how far it goes to either side.
+    middle = np.array([0, 0, 0, 1, 1, 1, 0.5, 0.5], np.float32)
+    limits = [settings.shift, math.radians(settings.rotate), settings.colour, 0.5]
+    reach = np.repeat(np.array(limits, np.float32), [2, 1, 3, 2])
+    numbers = torch.from_numpy(middle + reach * (2 * generator.random((count, 8), np.float32) - 1))
+    if not flip:
+        mirrored = torch.zeros(count, dtype=torch.bool)
+    elif settings.alternate_flip:
+        mirrored = alternating(index, settings.seed, epoch)
+    else:
+        mirrored = torch.from_numpy(generator.random(count) < 0.5)
+    shift, angle, colour, cutout = numbers.split([2, 1, 3, 2], dim=1)
+    return Draws(mirrored=mirrored, shift=shift, angle=angle[:, 0], colour=colour, cutout=cutout)
 
 
 def alternating(index: np.ndarray, seed: int, epoch: int) -> torch.Tensor:

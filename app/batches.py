@@ -30,10 +30,11 @@ class DeviceSplit:
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.device = device
-        self._split = split
+        # Without the memory map's own class, which takes longer to index; the map itself stays.
+        self._images = np.asarray(split.images)
         self._resident: torch.Tensor | None = None
-        if device.type != "cpu" and split.images.nbytes <= DEVICE_BUDGET_BYTES:
-            self._resident = torch.from_numpy(np.array(split.images)).to(device)
+        if device.type != "cpu" and self._images.nbytes <= DEVICE_BUDGET_BYTES:
+            self._resident = torch.from_numpy(np.array(self._images)).to(device)
         self._labels = torch.from_numpy(np.array(split.labels, dtype=np.int64)).to(device)
 
     def __len__(self) -> int:
@@ -42,7 +43,7 @@ class DeviceSplit:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        height, width = self._split.images.shape[1:3]
+        height, width = self._images.shape[1:3]
         return height, width
 
     def take(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +51,7 @@ class DeviceSplit:
         rows = torch.from_numpy(index).to(self.device)
         if self._resident is not None:
             return self._resident[rows], self._labels[rows]
-        images = torch.from_numpy(self._split.images[index])
+        images = torch.from_numpy(self._images.take(index, axis=0))
         if self.device.type == "cuda":
             images = images.pin_memory()
         return images.to(self.device, non_blocking=True), self._labels[rows]

@@ -98,7 +98,7 @@ class TrainingLoop:
         clock, told = Clock(), time.monotonic()
         for step, index in self._batches(first=progress.step):
             loading = time.perf_counter()
-            torch.manual_seed(step_seed(self.settings.seed, state.epoch, step))  # of dropout
+            seed_dropout(step_seed(self.settings.seed, state.epoch, step), self.train.device)
             batch = self._load(index, step)
             progress.data_seconds += time.perf_counter() - loading
             totals += self._step(batch)
@@ -250,3 +250,10 @@ class Clock:
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """Dropout differs in every step and process, and not with where a run was interrupted."""
     return int(np.random.SeedSequence((seed, epoch, step, rank())).generate_state(1)[0])
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed` without the devices that are not used: for CUDA it takes a traceback each time, 0.8 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
