@@ -63,3 +63,16 @@ def test_every_serve_flag_is_one_that_the_installed_ray_reads(
     flags = [name for name in variables if name.startswith("RAY_SERVE_")]
     assert len(flags) > 10
     assert [flag for flag in flags if f'"{flag}"' not in source] == []
+
+
+def test_no_training_starts_a_watcher_for_reclaimed_nodes(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user asks for it; a renamed flag would be ignored in silence."""
+    from ray.train.v2._internal import constants
+
+    flag = constants.ENABLE_PREEMPTION_WATCHER_ENV_VAR
+    monkeypatch.delenv(flag, raising=False)
+    assert cluster_environment(home, "m", tmp_path, ServePorts(20000), cores=2)[flag] == "0"
+    monkeypatch.setenv(flag, "1")
+    assert cluster_environment(home, "m", tmp_path, ServePorts(20000), cores=2)[flag] == "1"
