@@ -18,7 +18,7 @@ import torch
 from app.checkpoint import STATE_FILE, load
 from app.config import Home
 from app.datasets import prepare
-from app.errors import NotFound
+from app.errors import Diverged, NotFound
 from app.options import to_argv
 from app.settings import FitSettings
 from app.training import fit
@@ -28,7 +28,7 @@ from cluster.local import LocalCluster
 from tests.app.tiny_data import one_thread
 from tests.train_jobs.test_train import ROOT, epochs_done, tracking_runs, train, training_workers, wait_for
 
-SLOW = FitSettings(model="mobile", epochs=4, batch_size=2, checkpoint_minutes=0.005)
+SLOW = FitSettings(model="mobile", epochs=4, batch_size=4, lr=2e-4, checkpoint_minutes=0.01)
 """Epochs of several seconds, with checkpoints in between: something can happen within one."""
 
 
@@ -72,11 +72,11 @@ def test_a_worker_killed_in_mid_epoch_goes_on_within_it(cluster: LocalCluster, c
     argv = (*to_argv(SLOW), "--workers", "1", "--run", name, "--name", name)
     job, outcomes = start(cluster, cluster_home, *argv)
     wait_for(lambda: epochs_done(cluster_home, name) >= 1)
-    second = train(cluster, cluster_home, "--resume", name)
-    assert (second.exit_code, second.last_line) == (2, f"error: run {name} is being trained right now")
     wait_for(lambda: newest_step(cluster_home, name) > 0)
     (victim,) = training_workers(cluster)
     victim.kill()
+    second = train(cluster, cluster_home, "--resume", name)
+    assert (second.exit_code, second.last_line) == (2, f"error: run {name} is being trained right now")
     job.join(200)
     assert outcomes[0].status == "SUCCEEDED", outcomes[0].last_line
     epochs = history(cluster_home, name)
@@ -84,7 +84,7 @@ def test_a_worker_killed_in_mid_epoch_goes_on_within_it(cluster: LocalCluster, c
     with one_thread():
         whole = fit(SLOW, prepare("digits", cache=cluster_home.datasets), device=torch.device("cpu"))
     losses = [report.train_loss for report in whole.history]
-    assert [epoch["train_loss"] for epoch in epochs] == pytest.approx(losses, rel=0.02), "as if nothing had been"
+    assert [epoch["train_loss"] for epoch in epochs] == pytest.approx(losses, rel=0.03), "as if nothing had been"
     assert tracking_runs(cluster_home, name) == ["FINISHED"]
 
 
@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster: LocalCluster, cl
     lines: list[str] = []
     argv = ("--data", "digits", "--workers", "1", "--optimizer", "sgd", "--lr", "1e30", "--run", "diverges")
     outcome = train(cluster, cluster_home, *argv, lines=lines)
-    assert (outcome.status, outcome.exit_code) == ("FAILED", 1)
+    assert (outcome.status, outcome.exit_code) == ("FAILED", Diverged.exit_code)
     assert "training diverged: the loss of epoch 1 is" in outcome.last_line
     assert "try a lower --lr" in outcome.last_line
     assert sum("starting 1 training worker" in line for line in lines) == 1
