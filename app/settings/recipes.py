@@ -1,6 +1,6 @@
-"""Named settings that were measured, and recipe files that a sweep writes.
+"""Named settings, and recipe files that a sweep writes.
 
-The aims and what each recipe reached, with the command, are in docs/PERFORMANCE.md and in `runs/`.
+What each recipe reached, with the command, stands in docs/PERFORMANCE.md and in `runs/`.
 """
 
 from __future__ import annotations
