@@ -111,7 +111,7 @@ def _domain(name: str, value: str) -> Domain:
     """`log:0.001:0.1`, `uniform:`, `int:` or `logint:` the same, or `a,b,c`."""
     kind, _, bounds = value.partition(":")
     if kind not in ("log", "uniform", "int", "logint"):
-        return Choice(tuple(yaml.safe_load(each) for each in value.split(",")))
+        return Choice(tuple(map(_value, value.split(","))))
     try:
         low, high = map(float, bounds.split(":"))
     except ValueError as error:
@@ -120,6 +120,15 @@ def _domain(name: str, value: str) -> Domain:
     if not (-math.inf < low < high < math.inf) or (found.log and low <= 0):
         raise BadInput(f"--space {name}={value}: the first bound must be below the second, and above 0 for log")
     return found
+
+
+def _value(text: str) -> Any:
+    """As YAML has it, but for 1e-3, which is a text in YAML 1.1."""
+    value = yaml.safe_load(text)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _check(name: str, domain: Domain, base: FitSettings) -> None:

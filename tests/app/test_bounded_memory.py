@@ -43,7 +43,7 @@ try:
     np.ones(budget + 1, np.uint8)
 except MemoryError:
     print("the limit holds")
-settings = FitSettings(model="mobile", epochs=1, batch_size=64, rotate=0, colour=0)
+settings = FitSettings(model="mobile", epochs=1, batch_size=32, rotate=0, colour=0)
 state = fit(settings, dataset, device=torch.device("cpu"))
 print("images", len(dataset.train), "epochs", state.epoch, "bytes", images.nbytes)
 """

@@ -19,7 +19,7 @@ def test_every_kind_of_domain() -> None:
             "lr=log:0.001:0.1",
             "mixup=uniform:0:0.4",
             "epochs=int:5:20",
-            "warmup = 0.1, 0.2",
+            "warmup = 0.1, 2e-1",
             "model=custom_cnn,mobile",
             "flip=true,false",
             "batch-size=32,64,auto",
