@@ -16,6 +16,8 @@ from app import checkpoint
 from app.atomic_file import write_atomically
 from app.checkpoint import STATE_FILE, EpochReport
 from app.datasets import load
+from app.errors import MantaError
+from train_jobs.failure import read_failure
 from train_jobs.ray_training import fit_on_ray
 from train_jobs.runs import Run
 from train_jobs.search import SCORE
@@ -31,11 +33,18 @@ def trial_of(sweep: Sweep, dataset: Path, *, threads: int) -> Callable[[dict[str
     hand_over = sweep.settings.search == "pbt"
 
     def trial(config: dict[str, Any]) -> None:
-        """Goes on from its last checkpoint where the trial ran before. Raises MantaError."""
+        """Goes on from its last checkpoint where the trial ran before.
+
+        What trying again would not mend ends it like any other: an error would make Ray Tune start it again.
+        """
         run = sweep.trial(tune.get_context().get_trial_id(), config, threads=threads)
         taken_over = tune.get_checkpoint()
         start = begin_with(run, taken_over) if taken_over else None
-        fit_on_ray(run, load(dataset), on_epoch=lambda report: report_epoch(report, run, hand_over), start=start)
+        try:
+            fit_on_ray(run, load(dataset), on_epoch=lambda report: report_epoch(report, run, hand_over), start=start)
+        except MantaError:
+            if read_failure(run.failure_file) is None:
+                raise
 
     return trial
 

@@ -67,7 +67,8 @@ class TrialRecords(Callback):
             self._log()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._end(trial, "FINISHED")
+        failed = read_failure(self._sweep.trial(trial.trial_id, trial.config).failure_file)
+        self._end(trial, "FAILED" if failed else "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._end(trial, "FAILED")
