@@ -45,6 +45,8 @@ from train_jobs.train import recorded
 from train_jobs.trial import trial_of
 from train_jobs.trial_records import TrialRecords
 
+TRIAL_SETTINGS = "params.json"
+"""Where Ray Tune writes what it chose for a trial, when it starts."""
 EXPERIMENT_STATE = "experiment_state-*.json"
 """What Ray Tune writes once the first trial has started."""
 
@@ -132,6 +134,7 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
     records = TrialRecords(home, sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that diverges ends without a score
     logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of every result that it took half a second for
     tuner = restored(sweep, trial, space) or Tuner(
         trial,
@@ -155,8 +158,9 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
         results = tuner.fit()
     finally:
         records.close()
-    every = (results[number] for number in range(len(results)))
-    return [(Path(result.path).name, result.config or {}) for result in every]
+    folders = (Path(results[number].path) for number in range(len(results)))
+    # Not `result.config`, which a trial without any result does not have.
+    return [(folder.name, json.loads((folder / TRIAL_SETTINGS).read_text())) for folder in folders]
 
 
 def restored(sweep: Sweep, trial: Callable[[dict[str, Any]], None], space: Space) -> Tuner | None:
