@@ -43,7 +43,7 @@ try:
     np.ones(2 * budget, np.uint8)
 except MemoryError:
     print("the limit holds")
-settings = FitSettings(model="mobile", epochs=1, batch_size=32, rotate=0, colour=0)
+settings = FitSettings(model="mobile", epochs=1, batch_size=32, rotate=0, colour=0, grow_from=0.25)
 state = fit(settings, dataset, device=torch.device("cpu"))
 print("images", len(dataset.train), "epochs", state.epoch, "bytes", images.nbytes)
 """
