@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench-training setup lock clean help
+.PHONY: demo test test-all check bench-training setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,10 @@ help: ## list the targets
 demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down, in about a minute
 	$(BIN)/manta pipeline --data digits $(ARGS)
 
-test: check ## check and test everything, under 15 minutes on two cores
+test: check ## check and test, all but what takes minutes
+	$(BIN)/pytest -m 'not minutes' $(ARGS)
+
+test-all: check ## test everything: also lost nodes, workers killed in mid-epoch, sweeps that are stopped
 	$(BIN)/pytest $(ARGS)
 
 check: $(VENV)/.installed ## linter, formatter and type checker

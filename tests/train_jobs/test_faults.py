@@ -67,6 +67,7 @@ def start(cluster: LocalCluster, home: Home, *argv: str) -> tuple[threading.Thre
     return job, outcomes
 
 
+@pytest.mark.minutes
 def test_a_worker_killed_in_mid_epoch_goes_on_within_it(cluster: LocalCluster, cluster_home: Home) -> None:
     name = "mid-epoch"
     argv = (*to_argv(SLOW), "--workers", "1", "--run", name, "--name", name)
@@ -127,6 +128,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster: LocalCluster, cl
     assert tracking_runs(cluster_home, "diverges") == ["FAILED"]
 
 
+@pytest.mark.minutes
 def test_a_lost_node_costs_no_epoch(tmp_path: Path) -> None:
     """An elastic run on two nodes goes on with the worker that is left."""
     command = [sys.executable, "-m", "tests.train_jobs.lost_node", str(tmp_path / "home")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
+import pytest
+
 from app.config import Home
 from app.mlflow_store import open_client
 from app.settings import FitSettings
@@ -37,6 +39,7 @@ def sweep(cluster: LocalCluster, home: Home, *argv: str, lines: list[str]) -> Jo
     return run_job(cluster.dashboard_url, "train_jobs.sweep", argv, home=home, on_line=lines.append)
 
 
+@pytest.mark.minutes
 def test_a_stopped_sweep_goes_on_and_a_failed_trial_does_not_end_it(cluster: LocalCluster, cluster_home: Home) -> None:
     first: list[str] = []
     job = threading.Thread(target=lambda: sweep(cluster, cluster_home, *ARGV, *SPACE, "--run", NAME, lines=first))
