@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from app.config import Home
 from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
+
+if TYPE_CHECKING:
+    from app.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,22 @@ def _addresses() -> dict[str, str]:
     Ray Train gives the place of a stopped trial free by asking the cluster's state API, which looks for the cluster
     itself, finds several on a machine that has several, and gives up: later trials would wait for that place for ever.
     """
-    return {name: os.environ[name] for name in ("RAY_ADDRESS",) if name in os.environ}
+    address = os.environ.get("RAY_ADDRESS")
+    return {"RAY_ADDRESS": address} if address is not None else {}
+
+
+@contextlib.contextmanager
+def recorded(tracking_run_id: str, registry: Registry) -> Iterator[None]:
+    """Closes a record in MLflow with how the block ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        registry.end_run(tracking_run_id, "KILLED")
+        raise
+    except BaseException:
+        registry.end_run(tracking_run_id, "FAILED")
+        raise
+    registry.end_run(tracking_run_id, "FINISHED")
 
 
 def say(line: str) -> None:

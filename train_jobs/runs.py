@@ -109,13 +109,18 @@ def open_run(home: Home, name: str) -> Run:
 def run_to_resume(home: Home, settings: TrainSettings) -> Run:
     """Raises BadInput for a finished run, and when other settings than `--resume` are given: they would be ignored."""
     assert settings.resume is not None
-    others = to_argv(dataclasses.replace(part(settings, TrainSettings), resume=None, git_commit="", command=""))
-    if others:
-        raise BadInput(f"--resume goes on with the run's own settings; leave out {' '.join(others)}")
+    require_only_resume(part(settings, TrainSettings), "run")
     run = open_run(home, settings.resume)
     if run.version:
         raise BadInput(f"run {run.name} is finished: it is {run.version}")
     return run
+
+
+def require_only_resume(settings: RunSettings, what: str) -> None:
+    """Raises BadInput when other settings are given beside `--resume`. what: run or sweep."""
+    others = to_argv(dataclasses.replace(settings, resume=None, git_commit="", command=""))
+    if others:
+        raise BadInput(f"--resume goes on with the {what}'s own settings; leave out {' '.join(others)}")
 
 
 def new_run_name(settings: RunSettings, dataset: str) -> str:

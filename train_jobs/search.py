@@ -29,10 +29,10 @@ def tune_space(space: Space) -> dict[str, TuneDomain]:
 
 def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorithm:
     """Starts with the settings as they are, where the space has them: a sweep should not end below them."""
-    first = {name: getattr(settings, name) for name in space}
-    known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
     if settings.search == "pbt":
         return BasicVariantGenerator(random_state=settings.seed)
+    first = {name: getattr(settings, name) for name in space}
+    known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
     if settings.search == "tpe":
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return OptunaSearch(metric=SCORE, mode="max", points_to_evaluate=known or None, seed=settings.seed)

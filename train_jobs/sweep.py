@@ -26,7 +26,7 @@ from app.config import CPU, Home
 from app.datasets import Dataset
 from app.errors import BadInput, MantaError
 from app.models import architecture, build_net
-from app.options import run_job, to_argv
+from app.options import run_job
 from app.registry import Registry
 from app.run_lock import locked
 from app.run_records import KIND_TAG
@@ -36,12 +36,10 @@ from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
 from train_jobs.data import prepare_on_cluster
-from train_jobs.failure import read_failure
-from train_jobs.job import connect, finish, say
-from train_jobs.runs import Run, new_run_name
+from train_jobs.job import connect, finish, recorded, say
+from train_jobs.runs import Run, new_run_name, require_only_resume
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
-from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep
-from train_jobs.train import recorded
+from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep, outcome
 from train_jobs.trial import trial_of
 from train_jobs.trial_records import TrialRecords
 
@@ -101,9 +99,7 @@ def checked_space(settings: SweepSettings) -> Space:
 def sweep_to_resume(home: Home, settings: SweepSettings) -> Sweep:
     """Raises BadInput for a finished sweep, and when other settings than `--resume` are given."""
     assert settings.resume is not None
-    others = to_argv(dataclasses.replace(settings, resume=None, git_commit="", command=""))
-    if others:
-        raise BadInput(f"--resume goes on with the sweep's own settings; leave out {' '.join(others)}")
+    require_only_resume(settings, "sweep")
     sweep = open_sweep(home, settings.resume)
     if sweep.finished:
         raise BadInput(f"sweep {sweep.name} is finished: see {sweep.report_file}")
@@ -200,17 +196,16 @@ def make_report(sweep: Sweep, trials: list[tuple[str, dict[str, object]]], datas
 
 
 def trial_row(run: Run, config: dict[str, object], dataset: Dataset) -> TrialRow:
-    history, failure = run.history(), read_failure(run.failure_file)
-    if failure or not history:
-        reason = str(failure) if failure else "it ended before its first epoch; see Ray's logs"
-        return TrialRow(trial=run.name, settings=config, status="failed", reason=reason)
-    best, settings = best_epoch(history), run.settings
-    assert settings.epochs is not None
+    status, reason = outcome(run)
+    if status == "failed":
+        return TrialRow(trial=run.name, settings=config, status=status, reason=reason)
+    history, settings = run.history(), run.settings
+    best = best_epoch(history)
     cost = architecture_cost(settings.model, len(dataset.labels), dataset.input_size)
     return TrialRow(
         trial=run.name,
         settings=config,
-        status="finished" if history[-1].epoch >= settings.epochs else "stopped",
+        status=status,
         epochs=history[-1].epoch,
         val_accuracy=best.val_accuracy,
         score=best.score,

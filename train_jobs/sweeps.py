@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from app.atomic_file import write_atomically
 from app.config import Home
 from app.errors import BrokenBundle, NotFound
 from app.settings import RunSettings, SweepSettings, TrainSettings
 from app.settings.parts import part
+from train_jobs.failure import read_failure
 from train_jobs.runs import Run
 
 SWEEP_FILE = "sweep.json"
@@ -54,12 +55,12 @@ class Sweep:
         """The best settings, as `--recipe` takes them."""
         return self.folder / "best.yaml"
 
-    def trial(self, trial_id: str, config: dict[str, Any], *, tracking_run_id: str = "", threads: int = 1) -> Run:
-        """The training run of a trial; `config` holds the settings that are its own."""
+    def trial(self, trial_id: str, config: dict[str, Any], *, threads: int = 1) -> Run:
+        """The training run of a trial; `config` holds its own settings. `TrialRecords` has its MLflow id."""
         values = {**asdict(part(self.settings, RunSettings)), **config, "threads": threads, "run": trial_id}
         if self.settings.search == "pbt":  # the state of an epoch has to be there when it is handed over
             values |= {"checkpoint_epochs": 1, "keep_checkpoints": max(10, self.settings.keep_checkpoints)}
-        return Run(self.trials_folder / trial_id, TrainSettings(**values), tracking_run_id)
+        return Run(self.trials_folder / trial_id, TrainSettings(**values), tracking_run_id="")
 
     def save(self) -> None:
         self.trials_folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,17 @@ class Sweep:
             "finished": self.finished,
         }
         write_atomically(self.folder / SWEEP_FILE, json.dumps(content, indent=2))
+
+
+def outcome(trial: Run) -> tuple[Literal["finished", "stopped", "failed"], str]:
+    """How a trial ended, and why when it failed."""
+    if failure := read_failure(trial.failure_file):
+        return "failed", str(failure)
+    history = trial.history()
+    if not history:
+        return "failed", "it ended before its first epoch; see Ray's logs"
+    assert trial.settings.epochs is not None
+    return ("finished" if history[-1].epoch >= trial.settings.epochs else "stopped"), ""
 
 
 def open_sweep(home: Home, name: str) -> Sweep:

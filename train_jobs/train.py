@@ -5,11 +5,9 @@ ray job submit --working-dir . -- python -m train_jobs.train --data digits --epo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from app.batches import with_defaults
@@ -27,7 +25,7 @@ from app.settings import DistillSettings, TrainSettings
 from app.system_metrics import system_metrics
 from train_jobs.convert import ConvertedVersion, convert_run
 from train_jobs.data import prepare_on_cluster
-from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.job import Stopwatch, connect, finish, recorded, say
 from train_jobs.ray_training import fit_on_ray
 from train_jobs.runs import Run, new_run_name, run_to_resume
 from train_jobs.teachers import prepare_teacher
@@ -146,20 +144,6 @@ def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
     registry.log_metrics(run.tracking_run_id, {"test_accuracy_tta": measured})
     say(f"test accuracy with test-time augmentation {measured:.2%}")
     return measured
-
-
-@contextlib.contextmanager
-def recorded(tracking_run_id: str, registry: Registry) -> Iterator[None]:
-    """Closes a record in MLflow with how the block ended."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        registry.end_run(tracking_run_id, "KILLED")
-        raise
-    except BaseException:
-        registry.end_run(tracking_run_id, "FAILED")
-        raise
-    registry.end_run(tracking_run_id, "FINISHED")
 
 
 def check_fits(settings: TrainSettings, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from train_jobs.failure import read_failure
 from train_jobs.job import say
 from train_jobs.runs import Run
 from train_jobs.search import EPOCH
-from train_jobs.sweeps import Sweep
+from train_jobs.sweeps import Sweep, outcome
 
 LOGGED = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
 """Of each epoch."""
@@ -96,8 +96,8 @@ class TrialRecords(Callback):
         self._registry.end_run(self._run_ids[trial.trial_id], status)
         self._ended[trial.trial_id] = status
         chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())
-        outcome = outcome_of(self._sweep.trial(trial.trial_id, trial.config))
-        say(f"trial {len(self._ended):>3}/{self._sweep.settings.trials}  {outcome}  {chosen}")
+        ended = described(self._sweep.trial(trial.trial_id, trial.config))
+        say(f"trial {len(self._ended):>3}/{self._sweep.settings.trials}  {ended}  {chosen}")
 
 
 @functools.cache
@@ -105,13 +105,11 @@ def _registry(home: Home) -> Registry:
     return Registry(home)
 
 
-def outcome_of(run: Run) -> str:
-    """How a trial ended, in a few words."""
-    history = run.history()
-    if failure := read_failure(run.failure_file):
-        return f"failed: {failure}"
-    if not history:
-        return "failed"
-    assert run.settings.epochs is not None
-    stopped = " (stopped)" if history[-1].epoch < run.settings.epochs else ""
+def described(trial: Run) -> str:
+    """How it ended, in a few words."""
+    status, reason = outcome(trial)
+    if status == "failed":
+        return f"failed: {reason}"
+    history = trial.history()
+    stopped = " (stopped)" if status == "stopped" else ""
     return f"val {best_epoch(history).val_accuracy:.2%} in {history[-1].epoch} epochs{stopped}"

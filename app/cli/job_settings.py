@@ -31,17 +31,16 @@ def prepared(settings: T) -> T:
 
     Raises BadDataset right away for data that is unusable, where this machine is the one that will read it.
     """
+    settings = dataclasses.replace(settings, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]]))
     if settings.resume:
-        return dataclasses.replace(settings, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]]))
+        return settings
     data = absolute(settings.data) or settings.data
     run = settings.run
     if named_address() is None:
         from app.datasets import check_source
 
         run = run or default_run_name(check_source(data).name)
-    return dataclasses.replace(
-        settings, data=data, run=run, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]])
-    )
+    return dataclasses.replace(settings, data=data, run=run)
 
 
 def absolute(data: str | None) -> str | None:

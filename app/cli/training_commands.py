@@ -46,12 +46,7 @@ def train(settings: TrainCommand) -> None:
 
     Example: manta train --data photos/ --epochs 20 --workers 2
     """
-    output = Output(as_json=settings.json)
-    settings = prepared(settings)
-    with session(output) as running, resumable(settings, running.home.runs, output):
-        result = running.run_job("train_jobs.train", to_argv(settings, TrainSettings), output)
-    show_trained(result, output)
-    output.result(result)
+    run_training("train_jobs.train", settings, TrainSettings)
 
 
 def sweep(settings: SweepCommand) -> None:
@@ -98,10 +93,15 @@ def distill(settings: DistillCommand) -> None:
 
     Example: manta distill photos@champion --data photos/ --model mobile --epochs 40
     """
+    run_training("train_jobs.distill", settings, DistillSettings)
+
+
+def run_training(module: str, settings: TrainCommand | DistillCommand, kind: type[TrainSettings]) -> None:
+    """Runs a job that ends with a registered version. kind: the settings that it takes."""
     output = Output(as_json=settings.json)
     settings = prepared(settings)
     with session(output) as running, resumable(settings, running.home.runs, output):
-        result = running.run_job("train_jobs.distill", to_argv(settings, DistillSettings), output)
+        result = running.run_job(module, to_argv(settings, kind), output)
     show_trained(result, output)
     output.result(result)
 

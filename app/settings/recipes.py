@@ -40,7 +40,7 @@ class Recipe(FitSettings):
 
 QUICK = Recipe(model="airbench_half", epochs=2, grow_until=0.5)
 STANDARD = Recipe(epochs=6)
-BEST = Recipe(epochs=16, cutout=0.25)
+BEST = Recipe(epochs=20, cutout=0.25)
 RECIPES: dict[str, Recipe] = {"quick": QUICK, "standard": STANDARD, "best": BEST}
 
 
