@@ -13,11 +13,14 @@ help: ## list the targets
 demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down, in about a minute
 	$(BIN)/manta pipeline --data digits $(ARGS)
 
+# Tests of Ray mostly wait: one process has all of them, and the other has the rest meanwhile.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup
+
 test: check ## check and test, all but what takes minutes
-	$(BIN)/pytest -m 'not minutes' $(ARGS)
+	$(PYTEST) -m 'not minutes' $(ARGS)
 
 test-all: check ## test everything: also lost nodes, workers killed in mid-epoch, sweeps that are stopped
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: $(VENV)/.installed ## linter, formatter and type checker
 	$(BIN)/ruff check .

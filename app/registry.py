@@ -33,6 +33,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "manta"
 BUNDLE_ARTIFACT = "bundle"
+PARENT_TAG = "mlflow.parentRunId"
 LARGEST_BATCH = 1000
 """Metrics that MLflow takes at once."""
 
@@ -82,13 +83,14 @@ class Registry:
     # Runs
 
     @_one_line
-    def start_run(self, name: str, params: Mapping[str, Any], *, tags: Mapping[str, str] | None = None) -> str:
-        """Opens a run and returns its id. `params` are recorded once and never change."""
+    def start_run(
+        self, name: str, params: Mapping[str, Any], *, parent: str = "", tags: Mapping[str, str] | None = None
+    ) -> str:
+        """Opens a run, below another or on its own, and returns its id. `params` are recorded once, for good."""
         from mlflow.entities import Param
 
-        run = self._client.create_run(
-            self._experiment(), run_name=name, tags={"mlflow.source.name": "manta", **(tags or {})}
-        )
+        tags = {"mlflow.source.name": "manta", **({PARENT_TAG: parent} if parent else {}), **(tags or {})}
+        run = self._client.create_run(self._experiment(), run_name=name, tags=tags)
         self._client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()])
         return str(run.info.run_id)
 
@@ -113,6 +115,14 @@ class Registry:
     @_one_line
     def end_run(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         self._client.set_terminated(run_id, status)
+
+    @_one_line
+    def end_children(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """Ends whatever is still open below a run."""
+        still_open = f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
+        experiments = [self._experiment()]
+        for run in list(every(self._client.search_runs, experiment_ids=experiments, filter_string=still_open)):
+            self.end_run(run.info.run_id, status)
 
     @_one_line
     def reopen_run(self, run_id: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from app.config import Home
 from app.errors import NotFound
 from app.mlflow_store import every, one_line_errors, open_client, tracking_uri
-from app.registry import EXPERIMENT
+from app.registry import EXPERIMENT, PARENT_TAG
 from app.run_lock import is_locked
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 KIND_TAG = "manta.kind"
 """What a run in MLflow is; conversions, which are runs there too, have none."""
-PARENT_TAG = "mlflow.parentRunId"
 
 Kind = Literal["train", "distill", "sweep", "trial"]
 Status = Literal["running", "finished", "failed", "interrupted"]

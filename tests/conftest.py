@@ -31,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests of the session's cluster run in one process, however many run the others (`pytest -n`)."""
+    if "cluster" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home folder of its own, named by `MANTA_HOME` while the test runs."""

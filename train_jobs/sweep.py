@@ -74,7 +74,10 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
     with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
         registry.reopen_run(sweep.tracking_run_id)
         with system_metrics(sweep.tracking_run_id, registry.tracking_uri):
-            results = tuned(sweep, space, dataset, home)
+            try:
+                results = tuned(sweep, space, dataset, home)
+            finally:
+                registry.end_children(sweep.tracking_run_id, "KILLED")  # which an interruption has left open
         report = make_report(sweep, results, dataset)
         for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
             registry.log_file(sweep.tracking_run_id, path)
@@ -128,7 +131,6 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     threads = sweep.settings.threads or max(1, (os.cpu_count() or 1) // (at_once * workers))
     say(f"{sweep.settings.trials} trials, {at_once} at a time, {workers} x {threads} threads each")
     trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
-    records = TrialRecords(home, sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that diverges ends without a score
     logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of every result that it took half a second for
@@ -147,13 +149,10 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
             storage_path=str(sweep.folder),
             failure_config=tune.FailureConfig(max_failures=sweep.settings.max_failures),
             verbose=0,
-            callbacks=[records],
+            callbacks=[TrialRecords(home, sweep)],
         ),
     )
-    try:
-        results = tuner.fit()
-    finally:
-        records.close()
+    results = tuner.fit()
     folders = (Path(results[number].path) for number in range(len(results)))
     # Not `result.config`, which a trial without any result does not have.
     return [(folder.name, json.loads((folder / TRIAL_SETTINGS).read_text())) for folder in folders]

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.checkpoint import best_epoch
 from app.config import Home
 from app.registry import Registry
-from app.run_records import KIND_TAG, PARENT_TAG
+from app.run_records import KIND_TAG
 from app.settings import short
 from train_jobs.failure import read_failure
 from train_jobs.job import say
@@ -24,6 +24,7 @@ from train_jobs.sweeps import Sweep, outcome
 LOGGED = ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
 """Of each epoch."""
 LOG_EVERY_S = 10.0
+"""What was reported since is lost to MLflow, not to the trial, when a sweep is interrupted."""
 
 
 class TrialRecords(Callback):
@@ -32,8 +33,7 @@ class TrialRecords(Callback):
     def __init__(self, home: Home, sweep: Sweep) -> None:
         self._home, self._sweep = home, sweep
         self._run_ids: dict[str, str] = {}
-        self._ended: dict[str, str] = {}
-        """MLflow's status of each trial that is over."""
+        self._ended: set[str] = set()
         self._logged = time.monotonic()
         self._waiting: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         """(epoch, metrics) of each trial that are still to be logged."""
@@ -53,7 +53,8 @@ class TrialRecords(Callback):
         self._run_ids[trial.trial_id] = self._registry.start_run(
             f"{self._sweep.name}-{trial.trial_id}",
             trial.config,
-            tags={PARENT_TAG: self._sweep.tracking_run_id, KIND_TAG: "trial"},
+            parent=self._sweep.tracking_run_id,
+            tags={KIND_TAG: "trial"},
         )
 
     def on_trial_result(
@@ -73,12 +74,6 @@ class TrialRecords(Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._end(trial, "FAILED")
 
-    def close(self) -> None:
-        """Trials that an interruption has left behind are marked so."""
-        self._log()
-        for trial_id in self._run_ids.keys() - self._ended.keys():
-            self._registry.end_run(self._run_ids[trial_id], "KILLED")
-
     def _log(self) -> None:
         """All at once: a transaction for each epoch would hold up every trial, where epochs are short."""
         for trial_id, epochs in self._waiting.items():
@@ -94,7 +89,7 @@ class TrialRecords(Callback):
     def _end(self, trial: TuneTrial, status: Literal["FINISHED", "FAILED"]) -> None:
         self._log()
         self._registry.end_run(self._run_ids[trial.trial_id], status)
-        self._ended[trial.trial_id] = status
+        self._ended.add(trial.trial_id)
         chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())
         ended = described(self._sweep.trial(trial.trial_id, trial.config))
         say(f"trial {len(self._ended):>3}/{self._sweep.settings.trials}  {ended}  {chosen}")

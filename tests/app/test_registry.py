@@ -318,6 +318,15 @@ def test_a_run_keeps_its_parameters_metrics_and_files(registry: Registry, tmp_pa
     assert client.get_run(run).info.status == "RUNNING"
 
 
+def test_what_is_still_open_below_a_run_is_ended(registry: Registry) -> None:
+    parent, alone = registry.start_run("parent", {}), registry.start_run("alone", {})
+    done, still_open = (registry.start_run(name, {}, parent=parent) for name in ("done", "open"))
+    registry.end_run(done, "FINISHED")
+    registry.end_children(parent, "KILLED")
+    status = {run: registry._client.get_run(run).info.status for run in (parent, alone, done, still_open)}
+    assert status == {parent: "RUNNING", alone: "RUNNING", done: "FINISHED", still_open: "KILLED"}
+
+
 # Aliases and the log
 
 

@@ -8,7 +8,7 @@ from app.config import Home
 from app.errors import MantaError, NotFound
 from app.registry import Registry
 from app.run_lock import locked
-from app.run_records import KIND_TAG, PARENT_TAG, RunRecord, RunRecords
+from app.run_records import KIND_TAG, RunRecord, RunRecords
 from tests.bundles import write_colour_bundle
 
 SETTINGS = {"model": "mobile", "data": "digits", "epochs": 3, "lr": 0.1}
@@ -38,8 +38,7 @@ def records(home: Home, registry: Registry, tmp_path_factory: pytest.TempPathFac
     registry.end_run(first, "FINISHED")
     sweep = start(registry, "search", "sweep")
     for number, accuracy in enumerate((0.6, 0.9)):
-        tags = {KIND_TAG: "trial", PARENT_TAG: sweep}
-        trial = registry.start_run(f"search-{number}", {"lr": number}, tags=tags)
+        trial = registry.start_run(f"search-{number}", {"lr": number}, parent=sweep, tags={KIND_TAG: "trial"})
         registry.log_metrics(trial, {"best_val_accuracy": accuracy})
         registry.end_run(trial, "FINISHED")
     registry.log_metrics(sweep, {"val_accuracy": 0.9})
@@ -113,7 +112,7 @@ def test_running_is_what_somebody_holds_the_lock_of(
 
 def test_a_trial_runs_as_long_as_its_sweep(home: Home, registry: Registry, records: RunRecords) -> None:
     sweep = start(registry, "killed", "sweep")
-    trial = registry.start_run("killed-0", {}, tags={KIND_TAG: "trial", PARENT_TAG: sweep})
+    trial = registry.start_run("killed-0", {}, parent=sweep, tags={KIND_TAG: "trial"})
     try:
         (home.sweeps / "killed").mkdir(parents=True)
         with locked(home.sweeps / "killed"):

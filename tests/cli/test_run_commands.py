@@ -12,7 +12,7 @@ from app.cli.run_commands import duration_text, runs
 from app.config import Home
 from app.errors import NotFound
 from app.registry import Registry
-from app.run_records import KIND_TAG, PARENT_TAG
+from app.run_records import KIND_TAG
 from tests.cli.manta import assert_refused, manta, manta_json
 from tests.pipeline_run import PipelineRun
 
@@ -33,7 +33,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (home.runs / "killed").mkdir(parents=True)
     sweep = registry.start_run("search", SETTINGS, tags={KIND_TAG: "sweep"})
     for name, lr, accuracy in (("search-a", 0.3, 0.5), ("search-b", 0.4, 0.7)):
-        trial = registry.start_run(name, {"lr": lr}, tags={KIND_TAG: "trial", PARENT_TAG: sweep})
+        trial = registry.start_run(name, {"lr": lr}, parent=sweep, tags={KIND_TAG: "trial"})
         registry.log_metrics(trial, {"best_val_accuracy": accuracy, "epochs_done": 1})
         registry.end_run(trial, "FINISHED")
     registry.end_run(sweep, "FINISHED")

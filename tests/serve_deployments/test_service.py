@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,7 @@ class Load:
         self._clients = clients
         self._running = True
         self.versions: Counter[str] = Counter()
+        self._newest: deque[str] = deque(maxlen=24)
         self.failures: list[str] = []
 
     async def __aenter__(self) -> Load:
@@ -170,11 +171,17 @@ class Load:
     async def more(self, answers: int) -> None:
         """Returns after that many more answers."""
         wanted = self.versions.total() + answers
+        await self._until(lambda: self.versions.total() >= wanted)
 
-        async def answered() -> bool:
-            return self.versions.total() >= wanted or bool(self.failures)
+    async def answered_by(self, *versions: str) -> None:
+        """Returns when these, and no others, gave the newest 24 answers."""
+        await self._until(lambda: set(self._newest) == set(versions))
 
-        await eventually(answered)
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async def holds() -> bool:
+            return condition() or bool(self.failures)
+
+        await eventually(holds)
 
     async def _ask(self, channel: int) -> None:
         while self._running and not self.failures:
@@ -185,6 +192,7 @@ class Load:
                     self.failures.append(f"{channel}: {reply.status_code} {reply.text}")
                     return
                 self.versions[body["model_version"]] += 1
+                self._newest.append(body["model_version"])
             except httpx.HTTPError as error:
                 self.failures.append(repr(error))
 
@@ -267,17 +275,14 @@ async def test_one_router_keeps_two_replicas_busy(
 
 async def test_changing_the_traffic_drops_nothing(version_1: None, service: Service, http: httpx.AsyncClient) -> None:
     async with Load(http) as load:
+        await load.answered_by("1")
         await asyncio.to_thread(service.put_traffic, "1", **{"1": 0.5, "2": 0.5})
-        await load.more(24)
-        assert set(load.versions) == {"1", "2"}
+        await load.answered_by("1", "2")
         await asyncio.to_thread(service.put_traffic, "2", **{"2": 1})
-        load.versions.clear()
-        await load.more(24)
-        only_new = load.versions["2"] / load.versions.total()
+        await load.answered_by("2")
         await asyncio.to_thread(service.put_traffic, "1", **{"1": 1})
-        await load.more(24)
+        await load.answered_by("1")
     assert load.failures == []
-    assert only_new > 0.6  # those that were on their way when it changed may still be answered by version 1
 
 
 async def test_a_bad_traffic_file_changes_nothing(version_1: None, service: Service, http: httpx.AsyncClient) -> None:
