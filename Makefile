@@ -32,11 +32,12 @@ bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision
 
 setup: $(VENV)/.installed ## the environment alone
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt requirements-tflite.txt
 	$(PYTHON) -c 'import sys; sys.exit("Manta needs Python 3.11 or newer, %s is %d.%d" % ("$(PYTHON)", *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP_INSTALL) --index-url $(TORCH_INDEX) torch torchvision)
 	$(PIP_INSTALL) --editable '.[dev]'
+	$(PIP_INSTALL) --no-deps --requirement requirements-tflite.txt
 	touch $@
 
 lock: $(VENV)/.installed ## write the versions installed now to constraints.txt

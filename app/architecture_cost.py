@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from app.artifact import InputSpec, Lineage, Manifest
+from app.conversion.onnx_export import export_onnx
 from app.evaluate import median_latency_ms
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ServingModel, build_classifier
 from app.models.summary import count_parameters
-from app.onnx_export import export_onnx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """The model bundle: one folder that training writes and every runtime reads.
 
     model.onnx       input `images` uint8 [N, H, W, 3] RGB; output `probabilities` float32 [N, C]
+    model.*.onnx     int8 and fp16 graphs, and
+    *.tflite         TFLite files of the same signature, where they were asked for and passed their gates
     checkpoint.pt    weights only
     manifest.json    what the model is, where it comes from, and the sha256 of every file
 
@@ -19,12 +21,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlparse
 
 from app.errors import BrokenBundle, NotFound
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -58,16 +60,28 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One graph file of a bundle and what was measured of it on held-out images."""
+    """One graph and what was measured of it on held-out images. Of a rejected one the file is not in the bundle.
+
+    Figures are None where there was nothing to measure: it could not be built.
+    """
 
     file: str
-    bytes: int
-    accuracy: float
+    bytes: int | None
+    accuracy: float | None
     """Share of the test split answered correctly, 0 to 1."""
-    max_error: float
+    max_error: float | None
     """Largest difference of a probability from the PyTorch model's."""
+    mean_error: float | None = None
+    """Mean over the images of half the summed differences of their probabilities."""
     latency_ms: dict[str, float] = field(default_factory=dict)
     """Median milliseconds of one run on one thread, by batch size ("1", "32")."""
+    latency_all_threads_ms: dict[str, float] = field(default_factory=dict)
+    """The same with a thread for each core of the machine that measured it."""
+    status: Literal["ok", "rejected"] = "ok"
+    reason: str = ""
+    """Why it was rejected, with the figures; or what the figures of an accepted one do not say."""
+    made_with: dict[str, Any] = field(default_factory=dict)
+    """How it was built: the way to quantize that was chosen, what else was tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +133,14 @@ class Bundle:
     manifest: Manifest
 
     def variant_path(self, variant: str = "fp32") -> Path:
-        """Raises NotFound when the bundle has no such variant."""
-        if variant not in self.manifest.variants:
-            have = ", ".join(self.manifest.variants) or "none"
+        """Raises NotFound when the bundle has no such variant, or when it was rejected."""
+        known = self.manifest.variants
+        if variant not in known:
+            have = ", ".join(known) or "none"
             raise NotFound(f"bundle {self.folder} has no variant {variant!r} (it has: {have})")
-        return self.folder / self.manifest.variants[variant].file
+        if known[variant].status == "rejected":
+            raise NotFound(f"variant {variant!r} of bundle {self.folder} was rejected: {known[variant].reason}")
+        return self.folder / known[variant].file
 
 
 def sha256_of_file(path: Path) -> str:

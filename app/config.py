@@ -87,6 +87,7 @@ class CpuShares:
     train_worker: float = 0.5
     trial: float = 0.05
     decode_task: float = 0.2
+    conversion_task: float = 0.4
     router: float = 0.1
     classifier: float = 0.1
     control: float = 0.05

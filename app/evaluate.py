@@ -70,13 +70,13 @@ def max_difference(reference: Predict, candidate: Predict, images: np.ndarray, b
 
     NaN when either answers NaN anywhere.
     """
-    batches = [_batch_of(images, size) for size in batch_sizes]
+    batches = [batch_of(images, size) for size in batch_sizes]
     return float(np.max([np.abs(reference(batch) - candidate(batch)).max() for batch in batches]))
 
 
 def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, seconds: float = 0.3) -> float:
     """Median milliseconds of one call with `batch_size` images, over at least 5 calls after a warm-up."""
-    batch = _batch_of(images, batch_size)
+    batch = batch_of(images, batch_size)
     predict(batch)
     times: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
@@ -86,7 +86,7 @@ def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, 
     return 1000 * statistics.median(times)
 
 
-def _batch_of(images: np.ndarray, size: int) -> np.ndarray:
+def batch_of(images: np.ndarray, size: int) -> np.ndarray:
     """The first `size` images, from the start again when there are fewer."""
     return np.ascontiguousarray(images[np.arange(size) % len(images)])
 

@@ -12,6 +12,9 @@ PARITY_LIMIT = 1e-5
 ACCURACY_LOSS_LIMIT = 0.0005
 """Largest loss of test accuracy of an fp32 graph against the PyTorch model (0.0005 is 0.05 points)."""
 
+VARIANT_LOSS_LIMIT = 0.003
+"""The same of an optimized variant against the fp32 graph, unless the user sets another (0.3 points)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:

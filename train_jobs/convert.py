@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.artifact import CHECKPOINT_FILE, Lineage, open_bundle
+from app.artifact import CHECKPOINT_FILE, Lineage, Manifest, open_bundle
 from app.config import Home
+from app.conversion.variants import FP32, parse_variants
 from app.datasets import Dataset
 from app.errors import BadInput
 from app.evaluation_report import write_evaluation_report
+from app.gates import VARIANT_LOSS_LIMIT
 from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings, DistillSettings, default_model_name
@@ -24,16 +28,17 @@ from train_jobs.data import dataset_for, prepare_on_cluster
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.runs import Run, open_run
 
+if TYPE_CHECKING:
+    from app.conversion.bundling import Measured
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedVersion:
     version: ModelVersion
+    manifest: Manifest
     pytorch_accuracy: float
     onnx_accuracy: float
-    bytes: int
-    """Size of the fp32 graph."""
-    max_error: float
-    latency_ms: dict[str, float]
+    """Of the fp32 graph."""
     baseline_accuracy: float
     """Of always answering the most frequent class of the test split."""
 
@@ -43,17 +48,9 @@ class ConvertedVersion:
             f"class ({self.baseline_accuracy:.2%})"
         )
 
-    def summary(self) -> dict[str, object]:
-        """The figures of the variants, as every job and `--json` give them."""
-        return {
-            "name": "fp32",
-            "status": "ok",
-            "reason": "",
-            "accuracy": self.onnx_accuracy,
-            "bytes": self.bytes,
-            "max_error": self.max_error,
-            "latency_ms": self.latency_ms,
-        }
+    def variants(self) -> list[dict[str, object]]:
+        """The figures of every variant, fp32 first, as every job and `--json` give them."""
+        return [{"name": name, **asdict(variant)} for name, variant in self.manifest.variants.items()]
 
 
 def main(settings: ConvertSettings) -> None:
@@ -63,7 +60,7 @@ def main(settings: ConvertSettings) -> None:
     finish(
         {
             "version": converted.version.reference,
-            "variants": [converted.summary()],
+            "variants": converted.variants(),
             "test_accuracy": {"pytorch": converted.pytorch_accuracy, "onnx": converted.onnx_accuracy},
             "seconds": {"convert": round(watch.restart(), 2)},
             "artifacts": str(converted.version.folder),
@@ -91,6 +88,8 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
         home=home,
         registry=registry,
         teacher=teacher and registry.resolve(teacher).reference,
+        variants=parse_variants(settings.variants),
+        accuracy_loss_limit=settings.max_accuracy_loss,
     )
 
 
@@ -103,6 +102,8 @@ def convert_run(
     registry: Registry,
     name: str | None = None,
     teacher: str = "",
+    variants: Sequence[str] = (),
+    accuracy_loss_limit: float = VARIANT_LOSS_LIMIT,
 ) -> ConvertedVersion:
     """The best checkpoint of a finished run as a version, named as the run says unless `name` is given."""
     return convert_checkpoint(
@@ -120,6 +121,8 @@ def convert_run(
         home=home,
         registry=registry,
         report_folder=run.folder,
+        variants=variants,
+        accuracy_loss_limit=accuracy_loss_limit,
     )
 
 
@@ -146,6 +149,8 @@ def _convert_version(
                 home=home,
                 registry=registry,
                 report_folder=Path(folder),
+                variants=parse_variants(settings.variants),
+                accuracy_loss_limit=settings.max_accuracy_loss,
             )
     except BaseException:
         registry.end_run(run_id, "FAILED")
@@ -163,14 +168,20 @@ def convert_checkpoint(
     home: Home,
     registry: Registry,
     report_folder: Path,
+    variants: Sequence[str] = (),
+    accuracy_loss_limit: float = VARIANT_LOSS_LIMIT,
 ) -> ConvertedVersion:
     """Writes, measures and gates a bundle on the test split, then registers it under `lineage.run_id`.
 
+    variants: besides the fp32 graph, which is always there. One that fails a gate is left out, and the manifest says
+    why.
     Confusion matrix, table of classes and sheet of mistakes are left in `report_folder` and in MLflow.
     Raises GateFailed; then nothing is registered and nothing is left behind.
     """
-    from app.bundling import write_bundle  # imports torch and the exporter: seconds that `--help` should not take
     from app.checkpoint import read_model
+    from app.conversion.bundling import (
+        write_bundle,  # imports torch and the exporter: seconds that `--help` should not take
+    )
 
     card, classifier = read_model(checkpoint)
     home.bundles.mkdir(parents=True, exist_ok=True)
@@ -178,15 +189,17 @@ def convert_checkpoint(
     try:
         say("exporting ONNX and measuring it on the test split")
         measured = write_bundle(folder, card, classifier, dataset.test, name=name, lineage=lineage)
-        version = registry.register(lineage.run_id, folder, measured.manifest)
+        manifest = measured.manifest
+        if extra := [variant for variant in variants if variant != FP32]:
+            manifest = with_variants(folder, measured, extra, dataset, accuracy_loss_limit)
+        version = registry.register(lineage.run_id, folder, manifest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    fp32 = measured.manifest.variants["fp32"]
     registry.log_metrics(
         lineage.run_id,
         {
             "test_accuracy_pytorch": measured.pytorch_accuracy,
-            "test_accuracy_onnx": fp32.accuracy,
+            "test_accuracy_onnx": measured.onnx_accuracy,
             "parameters": sum(each.numel() for each in classifier.parameters()),
         },
     )
@@ -200,22 +213,38 @@ def convert_checkpoint(
     for file in report:
         registry.log_file(lineage.run_id, file)
     say(
-        f"gates passed: test accuracy {fp32.accuracy:.2%} (PyTorch {measured.pytorch_accuracy:.2%}), "
+        f"gates passed: test accuracy {measured.onnx_accuracy:.2%} (PyTorch {measured.pytorch_accuracy:.2%}), "
         f"largest difference {measured.max_error:.1e}"
     )
     say(f"registered {version.reference}")
     converted = ConvertedVersion(
         version=version,
+        manifest=manifest,
         pytorch_accuracy=measured.pytorch_accuracy,
-        onnx_accuracy=fp32.accuracy,
-        bytes=fp32.bytes,
-        max_error=measured.max_error,
-        latency_ms=fp32.latency_ms,
+        onnx_accuracy=measured.onnx_accuracy,
         baseline_accuracy=float(np.bincount(dataset.test.labels).max() / len(dataset.test.labels)),
     )
     if converted.onnx_accuracy <= converted.baseline_accuracy:
         say(f"warning: {version.reference} has learned nothing yet: {converted.learned_nothing()}")
     return converted
+
+
+def with_variants(
+    folder: Path, measured: Measured, names: Sequence[str], dataset: Dataset, accuracy_loss_limit: float
+) -> Manifest:
+    """The bundle in `folder` with more variants, as far as they passed their gates."""
+    from app.conversion.bundling import add_variants
+    from train_jobs.variants import build_variants
+
+    built = build_variants(names, folder, dataset, measured.reference, accuracy_loss_limit=accuracy_loss_limit)
+    say("measuring latency, all variants in turns")
+    manifest = add_variants(
+        folder, measured.manifest, built, dataset.test.images, accuracy_loss_limit=accuracy_loss_limit
+    )
+    for name, variant in manifest.variants.items():
+        if variant.status == "rejected":
+            say(f"  {name} is rejected: {variant.reason}")
+    return manifest
 
 
 if __name__ == "__main__":

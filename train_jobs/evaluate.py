@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from app.artifact import open_bundle
+from app.conversion.variants import load_variant
 from app.datasets import Split
 from app.evaluate import evaluate, predict_in_batches
-from app.inference import OnnxClassifier
 from app.options import run_job
 from app.registry import Registry
 from app.settings import EvaluateSettings
@@ -25,8 +25,8 @@ def main(settings: EvaluateSettings) -> None:
     dataset = dataset_for(bundle.manifest, settings.data, home)
     name = settings.data or bundle.manifest.lineage.dataset
     split: Split = getattr(dataset, settings.split)
-    classifier = OnnxClassifier.from_bundle(bundle, variant=settings.variant)
-    measured = evaluate(predict_in_batches(classifier.predict, split.images), split.labels, dataset.labels)
+    predict = load_variant(bundle.variant_path(settings.variant))
+    measured = evaluate(predict_in_batches(predict, split.images), split.labels, dataset.labels)
     for row in measured.classes:
         confused = f"  mostly taken for {row.most_confused_with}" if row.most_confused_with else ""
         say(f"{row.label:>20}  {row.count:>6} images  precision {row.precision:.2%}  recall {row.recall:.2%}{confused}")

@@ -116,7 +116,7 @@ def result_of(trained: TrainedVersion, version: ModelVersion, measured: HttpEval
         },
         "test_accuracy_tta": trained.tta_accuracy,
         "test_images": len(trained.dataset.test.labels),
-        "variants": [converted.summary()],
+        "variants": converted.variants(),
         "latency_ms": {"p50": measured.p50_ms, "p99": measured.p99_ms},
         "artifacts": str(version.folder),
         "curves": str(trained.run.curves_file),

@@ -63,7 +63,7 @@ def report(trained: TrainedVersion) -> None:
             "run": trained.run.name,
             "epochs": len(trained.history),
             "val_accuracy": trained.best.val_accuracy,
-            "variants": [trained.converted.summary()],
+            "variants": trained.converted.variants(),
             "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
             "test_accuracy_tta": trained.tta_accuracy,
             "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},

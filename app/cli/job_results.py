@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.table import Table
+
 from app.cli.output import size_text
 
 
@@ -23,6 +25,23 @@ def file_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("largest difference from PyTorch", f"{fp32['max_error']:.1e}"),
         ("ONNX Runtime, one thread", latency),
     ]
+
+
+def variants_table(variants: list[dict[str, Any]]) -> Table:
+    """One row for each; latency is that of one thread."""
+    table = Table("variant", "accuracy", "size", "mean error", "batch 1", "batch 32", box=None, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for variant in variants:
+        latency = variant["latency_ms"]
+        table.add_row(
+            variant["name"],
+            "" if variant["accuracy"] is None else f"{variant['accuracy']:.2%}",
+            "" if variant["bytes"] is None else size_text(variant["bytes"]),
+            "" if variant["mean_error"] is None else f"{variant['mean_error']:.1e}",
+            *(f"{latency[size]:.2f} ms" if size in latency else "" for size in ("1", "32")),
+            f"rejected: {variant['reason']}" if variant["status"] == "rejected" else variant["reason"],
+        )
+    return table
 
 
 def mlflow_command(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Light on purpose: the command line imports this without importing torch.
 """
 
-from app.settings.conversion import ConvertSettings, EvaluateSettings
+from app.settings.conversion import ConvertSettings, EvaluateSettings, VerifySettings
 from app.settings.data import DataSettings
 from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
 from app.settings.names import default_model_name, default_run_name, short
@@ -24,6 +24,7 @@ __all__ = [
     "RunSettings",
     "SweepSettings",
     "TrainSettings",
+    "VerifySettings",
     "default_model_name",
     "default_run_name",
     "short",

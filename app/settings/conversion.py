@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.conversion.variants import parse_variants
 from app.settings.checks import require, require_model_name
 
 
@@ -15,6 +16,10 @@ class ConvertSettings:
     """A version (name/3, name@champion) or the name of a training run."""
     data: str | None = None
     """Images to measure on. Unless given, the data the model was trained on."""
+    variants: str = "fp32,int8"
+    """Of fp32, int8, int8-dynamic, fp16, tflite, tflite-fp16, tflite-int8 and tflite-int8-dynamic, with commas."""
+    max_accuracy_loss: float = 0.003
+    """Share of the test images that a variant may lose against fp32 (0.003 is 0.3 points)."""
     name: str | None = None
     """Name in the model registry. Unless given, that of the source."""
     git_commit: str = ""
@@ -22,6 +27,9 @@ class ConvertSettings:
 
     def __post_init__(self) -> None:
         require_model_name(self.name)
+        loss = self.max_accuracy_loss
+        require(0 <= loss < 1, f"--max-accuracy-loss must be at least 0 and below 1, not {loss}")
+        parse_variants(self.variants)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +47,13 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         require(self.split in ("train", "val", "test"), f"--split must be train, val or test, not {self.split!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings:
+    """One verification job."""
+
+    version: str
+    """A version: name/3, name@champion, or name for its champion."""
+    data: str | None = None
+    """Images to measure on. Unless given, the data the model was trained on."""

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from app.artifact import Lineage
-from app.bundling import write_bundle
 from app.checkpoint import ModelCard
+from app.conversion.bundling import write_bundle
 from app.errors import BadInput
 from app.models import build_classifier, build_net
 from app.models.summary import layer_table

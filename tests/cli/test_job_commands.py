@@ -35,17 +35,28 @@ def test_evaluate_gives_the_registered_accuracy(pipeline_run: PipelineRun) -> No
 
 
 def test_convert_registers_a_new_version_of_the_same_weights(pipeline_run: PipelineRun) -> None:
-    answer = manta_json(pipeline_run.home, "convert", pipeline_run.result["version"], "--name", "converted")
+    answer = manta_json(pipeline_run.home, "convert", pipeline_run.result["version"], "--name", "converted", "--variants", "int8,fp16")
     registry = Registry(pipeline_run.home)
     converted = registry.resolve(answer["version"])
     assert converted.tags["parent_version"] == pipeline_run.result["version"]
     assert answer["test_accuracy"] == {name: pipeline_run.result["test_accuracy"][name] for name in ("pytorch", "onnx")}
-    (variant,) = answer["variants"]
-    assert variant["max_error"] <= 1e-5
+    fp32, int8, fp16 = answer["variants"]
+    assert fp32["max_error"] <= 1e-5
+    assert int8["mean_error"] > 0
+    assert int8["status"] == "ok" or "int8" in int8["reason"]
+    assert (fp16["status"], fp16["name"]) == ("ok", "fp16")
+    files = {path.name for path in converted.folder.iterdir()}
+    assert ("model.int8.onnx" in files) == (int8["status"] == "ok")
+    assert "model.fp16.onnx" in files
+    assert converted.tags["parent_version"] == pipeline_run.result["version"]
+    verified = manta_json(pipeline_run.home, "verify", answer["version"])
+    assert [row["name"] for row in verified["variants"]][0] == "fp32"
+    evaluated = manta_json(pipeline_run.home, "evaluate", answer["version"], "--variant", "fp16")
+    assert evaluated["accuracy"] == fp16["accuracy"]
 
 
 def test_convert_takes_a_training_run_too(pipeline_run: PipelineRun) -> None:
-    answer = manta_json(pipeline_run.home, "convert", "pipeline-digits", "--name", "from-run")
+    answer = manta_json(pipeline_run.home, "convert", "pipeline-digits", "--name", "from-run", "--variants", "fp32")
     assert answer["test_accuracy"]["onnx"] == pipeline_run.result["test_accuracy"]["onnx"]
 
 

@@ -14,9 +14,9 @@ import torch
 from onnx import TensorProto
 
 from app.artifact import ONNX_METADATA_KEY, InputSpec, Manifest, open_onnx_seal
+from app.conversion.onnx_export import export_onnx
 from app.inference import OnnxClassifier
 from app.models import ServingModel, build_classifier, to_floats
-from app.onnx_export import export_onnx
 from tests.app.tiny_data import one_thread
 
 MANIFEST = Manifest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -16,6 +17,7 @@ from torch.export import Dim
 
 from app.artifact import ONNX_METADATA_KEY, Manifest, seal_for_onnx
 from app.models import ServingModel
+from app.models.folding import fold_norms_behind_pools
 
 OPSET = 20
 
@@ -45,9 +47,11 @@ def export_onnx(model: ServingModel, manifest: Manifest, path: Path) -> None:
 def _trace(model: ServingModel, manifest: Manifest) -> onnx.ModelProto:
     # Two images: a batch of one would be taken for a constant.
     example = torch.zeros(2, manifest.input.height, manifest.input.width, 3, dtype=torch.uint8)
+    folded = copy.deepcopy(model).cpu().eval()
+    fold_norms_behind_pools(folded)
     with _quiet():
         program = torch.onnx.export(
-            model.cpu().eval(),
+            folded,
             (example,),
             dynamo=True,
             dynamic_shapes={"images": {0: Dim("batch")}},

@@ -1,0 +1,1 @@
+"""From a trained network to the graphs of a bundle: export, quantization, measurement, gates."""

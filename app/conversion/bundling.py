@@ -1,0 +1,186 @@
+"""From a trained network to a finished bundle: export, measure, gate, seal; and more variants for a finished one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app import checkpoint
+from app.artifact import CHECKPOINT_FILE, MODEL_FILE, InputSpec, Lineage, Manifest, Variant, write_manifest
+from app.checkpoint import ModelCard
+from app.conversion.answers import Answers, compare_answers
+from app.conversion.latency import interleaved_latency_ms
+from app.conversion.onnx_export import export_onnx
+from app.conversion.variants import FP32, KINDS, Kind, load_variant
+from app.datasets import Split
+from app.evaluate import Predict, accuracy, max_difference, median_latency_ms, predict_in_batches
+from app.gates import ACCURACY_LOSS_LIMIT, PARITY_LIMIT, VARIANT_LOSS_LIMIT, Gate, require
+from app.imaging import RESIZE_RULE
+from app.inference import OnnxClassifier
+from app.models import ImageClassifier, ServingModel
+
+PARITY_BATCHES = (1, 7, 64)
+LATENCY_BATCHES = (1, 32)
+SPEED_BATCHES = ("1", "32")
+"""A variant has to be faster at one of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A finished bundle and what was measured of it on the held-out split."""
+
+    manifest: Manifest
+    pytorch_accuracy: float
+    onnx_accuracy: float
+    max_error: float
+    """Largest difference of a probability between the two."""
+    probabilities: np.ndarray
+    """float32 [N, C]: the graph's answers to that split."""
+    reference: np.ndarray
+    """float32 [N, C]: the PyTorch model's."""
+
+
+def write_bundle(
+    folder: Path, card: ModelCard, classifier: ImageClassifier, test: Split, *, name: str, lineage: Lineage
+) -> Measured:
+    """Writes a complete bundle into the empty `folder`.
+
+    Raises GateFailed, saying by how much, when the graph does not answer as the PyTorch model does.
+    """
+    height, width = card.input_size
+    manifest = Manifest(
+        name=name,
+        architecture=card.architecture,
+        labels=card.labels,
+        input=InputSpec(height=height, width=width, resize=RESIZE_RULE),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        lineage=lineage,
+    )
+    model = ServingModel(classifier).eval()
+    export_onnx(model, manifest, folder / MODEL_FILE)
+    checkpoint.save(checkpoint.weights_only(card, classifier), folder / CHECKPOINT_FILE)
+
+    reference = torch_predict(model)
+    expected = predict_in_batches(reference, test.images)
+    pytorch_accuracy = accuracy(expected, test.labels)
+    candidate = OnnxClassifier(folder / MODEL_FILE).predict
+    max_error = max_difference(reference, candidate, test.images, PARITY_BATCHES)
+    probabilities = predict_in_batches(candidate, test.images)
+    onnx_accuracy = accuracy(probabilities, test.labels)
+    require(
+        [
+            Gate("difference from the PyTorch model", max_error, PARITY_LIMIT),
+            Gate("loss of accuracy", pytorch_accuracy - onnx_accuracy, ACCURACY_LOSS_LIMIT),
+        ]
+    )
+    variant = Variant(
+        file=MODEL_FILE,
+        bytes=(folder / MODEL_FILE).stat().st_size,
+        accuracy=onnx_accuracy,
+        max_error=max_error,
+        mean_error=compare_answers(probabilities, expected, test.labels).mean_error,
+        latency_ms={str(size): median_latency_ms(candidate, test.images, size) for size in LATENCY_BATCHES},
+    )
+    manifest = write_manifest(folder, dataclasses.replace(manifest, variants={"fp32": variant}))
+    return Measured(
+        manifest=manifest,
+        pytorch_accuracy=pytorch_accuracy,
+        onnx_accuracy=onnx_accuracy,
+        max_error=max_error,
+        probabilities=probabilities,
+        reference=expected,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A variant's file before its gates."""
+
+    name: str
+    answers: Answers | None = None
+    """None when it could not be built."""
+    made_with: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+
+
+def add_variants(
+    folder: Path,
+    manifest: Manifest,
+    built: Sequence[Built],
+    images: np.ndarray,
+    *,
+    accuracy_loss_limit: float = VARIANT_LOSS_LIMIT,
+    threads: int | None = None,
+) -> Manifest:
+    """Measures the latency of all variants in turns, judges each, deletes what is rejected, and seals the bundle again.
+
+    folder: a finished bundle in which the files of `built` lie too. images: uint8 [N, H, W, 3].
+    """
+    files = {FP32: MODEL_FILE, **{each.name: KINDS[each.name].file for each in built if each.answers is not None}}
+    cores = threads or os.cpu_count() or 1
+    one, all_cores = (
+        interleaved_latency_ms(
+            {name: load_variant(folder / file, threads=count) for name, file in files.items()}, images
+        )
+        for count in (1, cores)
+    )
+    fp32 = dataclasses.replace(manifest.variants[FP32], latency_ms=one[FP32], latency_all_threads_ms=all_cores[FP32])
+    variants = {FP32: fp32}
+    for each in built:
+        kind = KINDS[each.name]
+        if each.answers is None:
+            variants[each.name] = Variant(
+                file=kind.file, bytes=None, accuracy=None, max_error=None, status="rejected", reason=each.failure
+            )
+            continue
+        assert fp32.accuracy is not None
+        loss = Gate("loss of accuracy", fp32.accuracy - each.answers.accuracy, accuracy_loss_limit)
+        reasons = rejections(kind, each.answers, loss, one)
+        variants[each.name] = Variant(
+            file=kind.file,
+            bytes=(folder / kind.file).stat().st_size,
+            accuracy=each.answers.accuracy,
+            max_error=each.answers.max_error,
+            mean_error=each.answers.mean_error,
+            latency_ms=one[each.name],
+            latency_all_threads_ms=all_cores[each.name],
+            status="rejected" if reasons else "ok",
+            reason="; ".join(reasons) or kind.note,
+            made_with=each.made_with,
+        )
+    for variant in variants.values():
+        if variant.status == "rejected":
+            (folder / variant.file).unlink(missing_ok=True)
+    return write_manifest(folder, dataclasses.replace(manifest, variants=variants))
+
+
+def rejections(kind: Kind, answers: Answers, loss: Gate, latency_ms: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What speaks against a variant, with figures; empty when every gate is passed.
+
+    latency_ms: {variant: {batch size: milliseconds}}, of one thread.
+    """
+    gates = [Gate("mean error of its answers", answers.mean_error, kind.error_limit), loss]
+    reasons = [str(gate) for gate in gates if not gate.passed]
+    if kind.faster_than is not None:
+        mine, other = latency_ms[kind.name], latency_ms[kind.faster_than]
+        if not any(mine[size] < other[size] for size in SPEED_BATCHES):
+            figures = ", ".join(f"{mine[size]:.3g} ms to {other[size]:.3g} at batch {size}" for size in SPEED_BATCHES)
+            reasons.append(f"not faster than {kind.faster_than}: {figures}")
+    return reasons
+
+
+def torch_predict(model: ServingModel) -> Predict:
+    def predict(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            probabilities: np.ndarray = model(torch.from_numpy(np.require(images, requirements="W"))).numpy()
+        return probabilities
+
+    return predict

@@ -1,0 +1,53 @@
+"""A dense network trained on digits, and its finished fp32 bundle: what the tests of variants start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.artifact import CHECKPOINT_FILE, MODEL_FILE, Lineage
+from app.conversion.builders import Sources
+from app.conversion.bundling import Measured, write_bundle
+from app.datasets import Dataset, prepare
+from app.settings import FitSettings
+from app.training import fit
+from tests.app.tiny_data import one_thread
+
+
+@dataclass(frozen=True, slots=True)
+class DenseDigits:
+    dataset: Dataset
+    folder: Path
+    measured: Measured
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(
+            fp32=self.folder / MODEL_FILE,
+            checkpoint=self.folder / CHECKPOINT_FILE,
+            dataset=self.dataset,
+            accuracy_loss_limit=0.003,
+        )
+
+
+@pytest.fixture(scope="package")
+def dense_digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DenseDigits]:
+    root = tmp_path_factory.mktemp("digits")
+    with one_thread():
+        dataset = prepare("digits", cache=root / "datasets")
+        settings = FitSettings(model="dense_cnn", epochs=4, batch_size=64)
+        trained = fit(settings, dataset, device=torch.device("cpu"))
+        (root / "bundle").mkdir()
+        measured = write_bundle(
+            root / "bundle",
+            trained.card,
+            trained.model,
+            dataset.test,
+            name="digits",
+            lineage=Lineage(dataset="digits", dataset_digest=dataset.digest),
+        )
+        yield DenseDigits(dataset, root / "bundle", measured)
