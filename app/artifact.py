@@ -27,6 +27,8 @@ from urllib.parse import unquote, urlparse
 from app.errors import BrokenBundle, NotFound
 
 SCHEMA_VERSION = 2
+READABLE_SCHEMAS = (1, 2)
+"""The first one knew less of variants; all that it lacks has a default."""
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -102,15 +104,15 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        return _text(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Manifest:
         """Raises BrokenBundle for missing or unknown fields and for another schema version."""
         try:
-            if values["schema_version"] != SCHEMA_VERSION:
+            if values["schema_version"] not in READABLE_SCHEMAS:
                 raise BrokenBundle(
-                    f"manifest has schema version {values['schema_version']!r}, this Manta reads {SCHEMA_VERSION}"
+                    f"manifest has schema version {values['schema_version']!r}, this Manta reads up to {SCHEMA_VERSION}"
                 )
             return cls(
                 **{
@@ -156,7 +158,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         if path.is_file() and path.name != MANIFEST_FILE
     }
     manifest = dataclasses.replace(manifest, files=files)
-    (folder / MANIFEST_FILE).write_bytes(_sealed(manifest))
+    (folder / MANIFEST_FILE).write_bytes(_sealed(dataclasses.asdict(manifest)))
     return manifest
 
 
@@ -168,12 +170,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         content = path.read_bytes()
-        manifest = Manifest.from_dict(json.loads(content)["manifest"])
+        values = json.loads(content)["manifest"]
+        manifest = Manifest.from_dict(values)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"no model bundle in {folder}: {MANIFEST_FILE} is missing") from error
     except (ValueError, KeyError, TypeError, BrokenBundle) as error:
         raise BrokenBundle(f"{path} is damaged: {error}") from error
-    if content != _sealed(manifest):
+    if content != _sealed(values):
         raise BrokenBundle(f"{path} was changed after it was written (checksum differs)")
     return manifest
 
@@ -227,10 +230,14 @@ def local_folder(uri: str) -> Path:
     return Path(unquote(parsed.path))
 
 
-def _sealed(manifest: Manifest) -> bytes:
-    """The one text of `manifest.json` for a manifest, so that no byte of it can change unseen."""
-    content = {"sha256": _digest(manifest.to_json()), "manifest": dataclasses.asdict(manifest)}
+def _sealed(values: Mapping[str, Any]) -> bytes:
+    """The one text of `manifest.json` for the values in it, so that no byte of it can change unseen."""
+    content = {"sha256": _digest(_text(values)), "manifest": values}
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False)
 
 
 def _digest(text: str) -> str:

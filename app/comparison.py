@@ -21,8 +21,8 @@ from app.conversion.variants import load_variant
 from app.datasets import Dataset
 from app.errors import MantaError
 from app.evaluate import Predict, predict_in_batches
+from app.peak_memory import COMPILED, PYTORCH
 
-PYTORCH, COMPILED = "pytorch", "pytorch-compiled"
 BATCH_SIZES = (1, 32)
 SECONDS = 4.0
 """Of measuring each batch size, all candidates in turns."""

@@ -54,6 +54,11 @@ class Home:
         return self.root / "bundles"
 
     @property
+    def reports(self) -> Path:
+        """Comparisons, one HTML file each."""
+        return self.root / "reports"
+
+    @property
     def mlflow_database(self) -> Path:
         return self.root / "mlflow.db"
 

@@ -39,7 +39,7 @@ def with_options(settings: type[S]) -> Callable[[Callable[[S], None]], Callable[
         kind = typer.Argument if required else typer.Option
         # A flag that is off unless given needs no --no- form.
         names = [flag(name)] if field.default is False else []
-        hint, repeated = hints[name], field.default == ()
+        hint, repeated = hints[name], typing.get_origin(hints[name]) is tuple
         if repeated:
             hint = list[str]
         elif "parser" in field.metadata:
@@ -90,7 +90,7 @@ def to_argv(settings: object, kind: type | None = None) -> list[str]:
         if value == field.default or value is None:
             continue
         if field.default is dataclasses.MISSING:
-            arguments.append(str(value))
+            arguments += map(str, value) if isinstance(value, tuple) else [str(value)]
         elif isinstance(value, bool):
             argv.append(flag(field.name) if value else flag(f"no-{field.name}"))
         elif isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Verbs that make something of a trained model: pipeline, convert, evaluate, verify."""
+"""Verbs that make something of a trained model: pipeline, convert, compare, evaluate, verify."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from app.cli.job_results import accuracy_rows, file_rows, mlflow_command, variants_table
+from app.cli.job_results import accuracy_rows, comparison_table, file_rows, mlflow_command, variants_table
 from app.cli.job_settings import Shown, absolute, prepared, resumable
 from app.cli.output import Output
 from app.cli.session import Session, session
@@ -16,6 +16,7 @@ from app.config import DEFAULT_HTTP_PORT, http_host
 from app.errors import ClusterError
 from app.options import to_argv, with_options
 from app.settings import (
+    CompareSettings,
     ConvertSettings,
     EvaluateSettings,
     PipelineSettings,
@@ -43,6 +44,11 @@ class EvaluateCommand(EvaluateSettings, Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareCommand(CompareSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyCommand(VerifySettings, Shown):
     pass
 
@@ -50,6 +56,7 @@ class VerifyCommand(VerifySettings, Shown):
 def add_to(app: typer.Typer) -> None:
     app.command("pipeline")(with_options(PipelineCommand)(pipeline))
     app.command("convert")(with_options(ConvertCommand)(convert))
+    app.command("compare")(with_options(CompareCommand)(compare))
     app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
     app.command("verify")(with_options(VerifyCommand)(verify))
 
@@ -90,6 +97,23 @@ def convert(settings: ConvertCommand) -> None:
     output.table(variants_table(result["variants"]))
     output.facts(result["version"], accuracy_rows(result))
     output.next_commands(f"manta evaluate {result['version']}", f"manta serve {result['version']}")
+    output.result(result)
+
+
+def compare(settings: CompareCommand) -> None:
+    """Compare formats of versions: PyTorch, ONNX, int8, fp16, TFLite.
+
+    Size, accuracy, errors, latency, throughput and memory, as a table and as an HTML page with plots.
+
+    Example: manta compare photos/1 photos/2
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(settings, data=absolute(settings.data))
+    with session(output) as running:
+        result = running.run_job("train_jobs.compare", to_argv(settings, CompareSettings), output)
+    output.table(comparison_table(result["variants"]))
+    output.facts("report", [("page", result["report"])])
+    output.next_commands(f"open {result['report']}")
     output.result(result)
 
 

@@ -44,5 +44,26 @@ def variants_table(variants: list[dict[str, Any]]) -> Table:
     return table
 
 
+def comparison_table(rows: list[dict[str, Any]]) -> Table:
+    """One row for each format of each version; latency is that of one thread."""
+    table = Table("", "accuracy", "size", "mean error", "p50", "p99", "images/s", "memory", box=None, pad_edge=False)
+    for row in rows:
+        name = f"{row['version']} {row['name']}"
+        if row["status"] != "ok":
+            table.add_row(name, row["status"])
+            continue
+        table.add_row(
+            name,
+            f"{row['accuracy']:.2%}",
+            size_text(row["bytes"]),
+            f"{row['mean_error']:.1e}",
+            f"{row['latency_ms']['1']:.3f} ms",
+            f"{row['p99_ms']:.3f} ms",
+            f"{row['images_per_second']:,.0f}",
+            "" if row["peak_memory_bytes"] is None else size_text(row["peak_memory_bytes"]),
+        )
+    return table
+
+
 def mlflow_command(result: dict[str, Any]) -> str:
     return f"mlflow ui --backend-store-uri {result['tracking_uri']}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.artifact import MODEL_FILE
 from app.errors import BadInput
-from app.evaluate import Predict
+
+if TYPE_CHECKING:
+    from app.evaluate import Predict
 
 FP32 = "fp32"
 INT8_ERROR_LIMIT = 0.03

@@ -57,3 +57,13 @@ class VerifySettings:
     """A version: name/3, name@champion, or name for its champion."""
     data: str | None = None
     """Images to measure on. Unless given, the data the model was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """One comparison job."""
+
+    versions: tuple[str, ...]
+    """Versions of the same classes and input size: name/3, name@champion."""
+    data: str | None = None
+    """Images to measure on. Unless given, the data the first model was trained on."""

@@ -135,10 +135,10 @@ def test_a_folder_without_a_manifest_is_no_bundle(folder: Path, tmp_path: Path) 
             open_bundle(place)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "2", None])
 def test_another_schema_version_is_refused(folder: Path, version: object) -> None:
     rewrite(folder, lambda manifest: manifest.update(schema_version=version))
-    with pytest.raises(BrokenBundle, match=rf"manifest\.json .*schema version {version!r}, this Manta reads 1"):
+    with pytest.raises(BrokenBundle, match=rf"manifest\.json .*schema version {version!r}, this Manta reads up to 2"):
         open_bundle(folder)
 
 
@@ -221,3 +221,14 @@ def test_a_copied_bundle_is_the_same_bundle(folder: Path, tmp_path: Path) -> Non
 def test_reading_bundles_imports_neither_torch_nor_mlflow() -> None:
     code = "import sys, app.artifact, app.inference; sys.exit('torch' in sys.modules or 'mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_bundle_of_the_first_schema_is_read(folder: Path) -> None:
+    def as_it_was(manifest: dict[str, Any]) -> None:
+        manifest["schema_version"] = 1
+        for variant in manifest["variants"].values():
+            for name in ("mean_error", "latency_all_threads_ms", "status", "reason", "made_with"):
+                del variant[name]
+
+    rewrite(folder, as_it_was)
+    assert open_bundle(folder).manifest.variants["fp32"].status == "ok"

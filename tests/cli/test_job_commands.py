@@ -35,7 +35,9 @@ def test_evaluate_gives_the_registered_accuracy(pipeline_run: PipelineRun) -> No
 
 
 def test_convert_registers_a_new_version_of_the_same_weights(pipeline_run: PipelineRun) -> None:
-    answer = manta_json(pipeline_run.home, "convert", pipeline_run.result["version"], "--name", "converted", "--variants", "int8,fp16")
+    answer = manta_json(
+        pipeline_run.home, "convert", pipeline_run.result["version"], "--name", "converted", "--variants", "int8,fp16"
+    )
     registry = Registry(pipeline_run.home)
     converted = registry.resolve(answer["version"])
     assert converted.tags["parent_version"] == pipeline_run.result["version"]
@@ -50,7 +52,7 @@ def test_convert_registers_a_new_version_of_the_same_weights(pipeline_run: Pipel
     assert "model.fp16.onnx" in files
     assert converted.tags["parent_version"] == pipeline_run.result["version"]
     verified = manta_json(pipeline_run.home, "verify", answer["version"])
-    assert [row["name"] for row in verified["variants"]][0] == "fp32"
+    assert next(row["name"] for row in verified["variants"]) == "fp32"
     evaluated = manta_json(pipeline_run.home, "evaluate", answer["version"], "--variant", "fp16")
     assert evaluated["accuracy"] == fp16["accuracy"]
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from app.artifact import CHECKPOINT_FILE, MODEL_FILE, Lineage
+from app.conversion.answers import Answers, compare_answers
 from app.conversion.builders import Sources
 from app.conversion.bundling import Measured, write_bundle
+from app.conversion.variants import load_variant
 from app.datasets import Dataset, prepare
+from app.evaluate import predict_in_batches
 from app.settings import FitSettings
 from app.training import fit
 from tests.app.tiny_data import one_thread
@@ -34,7 +37,13 @@ class DenseDigits:
         )
 
 
-@pytest.fixture(scope="package")
+def answers_of(path: Path, dense_digits: DenseDigits) -> Answers:
+    test = dense_digits.dataset.test
+    probabilities = predict_in_batches(load_variant(path), test.images)
+    return compare_answers(probabilities, dense_digits.measured.reference, test.labels)
+
+
+@pytest.fixture(scope="session")
 def dense_digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DenseDigits]:
     root = tmp_path_factory.mktemp("digits")
     with one_thread():

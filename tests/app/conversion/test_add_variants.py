@@ -13,15 +13,14 @@ import pytest
 
 from app.artifact import CHECKPOINT_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, open_bundle
 from app.conversion import bundling
-from app.conversion.answers import Answers, compare_answers
+from app.conversion.answers import Answers
 from app.conversion.builders import build
 from app.conversion.bundling import Built, add_variants
 from app.conversion.quantize import Scheme, best_static, calibration_images
 from app.conversion.variants import KINDS, load_variant, parse_variants
 from app.errors import BadInput, NotFound
-from app.evaluate import predict_in_batches
 from app.gates import Gate
-from tests.app.conversion.conftest import DenseDigits
+from tests.app.conversion.conftest import DenseDigits, answers_of
 from tests.app.image_trees import entries
 
 FAST, SLOW = 0.5, 2.0
@@ -49,12 +48,6 @@ def judged(
 
     monkeypatch.setattr(bundling, "interleaved_latency_ms", made_up)
     return add_variants(folder, dense_digits.measured.manifest, built, dense_digits.dataset.test.images)
-
-
-def answers_of(path: Path, dense_digits: DenseDigits) -> Answers:
-    test = dense_digits.dataset.test
-    probabilities = predict_in_batches(load_variant(path), test.images)
-    return compare_answers(probabilities, dense_digits.measured.reference, test.labels)
 
 
 def built(name: str, folder: Path, dense_digits: DenseDigits) -> Built:
