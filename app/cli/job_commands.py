@@ -1,4 +1,4 @@
-"""Verbs that make something of a trained model: pipeline, convert, compare, evaluate, verify."""
+"""Verbs that make something of a trained model: pipeline, convert, compare, evaluate, cascade, verify."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.config import DEFAULT_HTTP_PORT, http_host
 from app.errors import ClusterError
 from app.options import to_argv, with_options
 from app.settings import (
+    CascadeSettings,
     CompareSettings,
     ConvertSettings,
     EvaluateSettings,
@@ -49,6 +50,11 @@ class CompareCommand(CompareSettings, Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CascadeCommand(CascadeSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyCommand(VerifySettings, Shown):
     pass
 
@@ -58,6 +64,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("convert")(with_options(ConvertCommand)(convert))
     app.command("compare")(with_options(CompareCommand)(compare))
     app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
+    app.command("cascade")(with_options(CascadeCommand)(cascade))
     app.command("verify")(with_options(VerifyCommand)(verify))
 
 
@@ -127,6 +134,31 @@ def evaluate(settings: EvaluateCommand) -> None:
     with session(output) as running:
         result = running.run_job("train_jobs.evaluate", to_argv(settings, EvaluateSettings), output)
     output.next_commands(f"manta serve {result['version']}", "manta versions")
+    output.result(result)
+
+
+def cascade(settings: CascadeCommand) -> None:
+    """Find the confidence below which a fast version should ask an accurate one.
+
+    The threshold is chosen on validation images, the cheapest that keeps the accuracy, and measured on the test split.
+
+    Example: manta cascade photos/2 photos/1 --max-loss 0.2
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(settings, data=absolute(settings.data))
+    with session(output) as running:
+        result = running.run_job("train_jobs.cascade", to_argv(settings, CascadeSettings), output)
+    output.facts(
+        f"{result['fast']} -> {result['accurate']}",
+        [
+            ("threshold", f"{result['validation']['threshold']:.4f}"),
+            ("test accuracy", f"{result['test']['accuracy']:.2%} (alone {result['test']['accurate_alone']:.2%})"),
+            ("asked of the accurate one", f"{result['test']['share']:.1%}"),
+            ("an image", f"{result['test']['cost_ms']:.3f} ms (alone {result['cost_ms']['accurate']:.3f} ms)"),
+            ("traffic block", result["file"]),
+        ],
+    )
+    output.next_commands(f"cat {result['file']}")
     output.result(result)
 
 

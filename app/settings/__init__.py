@@ -3,7 +3,7 @@
 Light on purpose: the command line imports this without importing torch.
 """
 
-from app.settings.conversion import CompareSettings, ConvertSettings, EvaluateSettings, VerifySettings
+from app.settings.conversion import CascadeSettings, CompareSettings, ConvertSettings, EvaluateSettings, VerifySettings
 from app.settings.data import DataSettings
 from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
 from app.settings.names import default_model_name, default_run_name, short
@@ -14,6 +14,7 @@ from app.settings.training import DistillSettings, LoopSettings, PipelineSetting
 __all__ = [
     "DEFAULT_ARCHITECTURE",
     "RECIPES",
+    "CascadeSettings",
     "CompareSettings",
     "ConvertSettings",
     "DataSettings",

@@ -67,3 +67,24 @@ class CompareSettings:
     """Versions of the same classes and input size: name/3, name@champion."""
     data: str | None = None
     """Images to measure on. Unless given, the data the first model was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeSettings:
+    """One search for the threshold of a cascade."""
+
+    fast: str
+    """The version that is asked first: name/3, name@champion."""
+    accurate: str
+    """The version that is asked when the first one is not sure."""
+    max_loss: float = 0.2
+    """Points of validation accuracy that may be lost against the accurate version alone."""
+    fast_variant: str = "fp32"
+    """Which graph of the fast version."""
+    accurate_variant: str = "fp32"
+    """Which graph of the accurate version."""
+    data: str | None = None
+    """Images to choose on. Unless given, the data that the accurate version was trained on."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.max_loss < 100, f"--max-loss must be at least 0 and below 100 points, not {self.max_loss}")
