@@ -12,6 +12,7 @@ import torch
 
 from app.errors import BrokenBundle, NotFound
 from app.models import ImageClassifier, build_classifier
+from app.models.resizing import resize_to
 
 STATE_FILE = "state.pt"
 
@@ -58,6 +59,10 @@ class ModelCard:
     labels: tuple[str, ...]
     input_size: tuple[int, int]
     """(height, width) in pixels."""
+    pruned: bool = False
+    """Its layers are narrower than the architecture's; the weights say how narrow."""
+    sparse: bool = False
+    """What is zero of its weights stays zero."""
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -102,6 +107,8 @@ def read_model(path: Path) -> tuple[ModelCard, ImageClassifier]:
     try:
         card = ModelCard(**content["card"])
         model = build_classifier(card.architecture, len(card.labels), card.input_size)
+        if card.pruned:
+            resize_to(model, content["model"])
         model.load_state_dict(content["model"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise BrokenBundle(f"checkpoint {path} does not hold a Manta model: {error}") from error

@@ -49,6 +49,11 @@ class Home:
         return self.root / "teachers"
 
     @property
+    def pruned(self) -> Path:
+        """Pruned networks before they are fine-tuned."""
+        return self.root / "pruned"
+
+    @property
     def bundles(self) -> Path:
         """Bundles being written; a finished one is logged to the registry as a whole."""
         return self.root / "bundles"

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app.batch_size import fastest_batch_size
 from app.batches import DeviceSplit, channel_statistics, steps_per_epoch, with_defaults
-from app.checkpoint import ModelCard
+from app.checkpoint import ModelCard, read_model
 from app.config import Home
 from app.curves import draw_curves
 from app.datasets import Dataset, prepare
@@ -39,6 +39,7 @@ from app.optimizer import Schedule, build_optimizer
 from app.options import run_job
 from app.parallel import of_first, world_size
 from app.precision import autocast
+from app.prune import keep_zeros
 from app.recompute import recompute_blocks
 from app.settings import FitSettings, LoopSettings
 from app.settings.fit import AUTO
@@ -59,21 +60,25 @@ def fit(
     resume: Path | None = None,
     hooks: Hooks | None = None,
     objective: Objective | None = None,
+    initial: Path | None = None,
 ) -> TrainState:
     """Trains to `settings.epochs`, or until it stops early; `hooks` hear of it in every process.
 
-    objective: cross-entropy unless given.
+    objective: cross-entropy unless given. initial: checkpoint whose weights it begins with, instead of fresh ones.
     Raises BadInput when the images do not suit the architecture or the batch size, and Diverged when the
     loss is no number any more.
     """
     torch.manual_seed(settings.seed)  # the same weights in every process
-    settings, model = _resolved(settings, dataset, device)
+    card, model = begun(settings, dataset, device, initial)
+    settings = _resolved(settings, model, dataset, device)
     assert settings.epochs is not None
     assert isinstance(settings.batch_size, int)
     count = len(dataset.train)
     state = new_state(
-        settings, dataset, model, device, steps=settings.epochs * steps_per_epoch(count, settings.batch_size)
+        settings, card, model, device, steps=settings.epochs * steps_per_epoch(count, settings.batch_size)
     )
+    if card.sparse:
+        keep_zeros(model, state.optimizer)
     if resume is not None:
         state.restore(resume)
     TrainingLoop(
@@ -91,11 +96,10 @@ def fit(
     return state
 
 
-def _resolved(settings: FitSettings, dataset: Dataset, device: torch.device) -> tuple[FitSettings, ImageClassifier]:
-    """Settings with everything decided that may be left open, and the network. Raises BadInput."""
+def _resolved(settings: FitSettings, model: ImageClassifier, dataset: Dataset, device: torch.device) -> FitSettings:
+    """Settings with everything decided that may be left open. Raises BadInput."""
     count = len(dataset.train)
     settings = with_defaults(settings, count, world_size())
-    model = new_model(settings, dataset, device)
     if settings.batch_size == AUTO:
         # Each process measures its own share; the first one's result holds for all.
         mine = fastest_batch_size(model, dataset.input_size, count // world_size(), device)
@@ -105,7 +109,27 @@ def _resolved(settings: FitSettings, dataset: Dataset, device: torch.device) -> 
         raise BadInput(
             f"{count} training images in batches of {settings.batch_size} are too few for {world_size()} workers"
         )
-    return settings, model
+    return settings
+
+
+def begun(
+    settings: FitSettings, dataset: Dataset, device: torch.device, initial: Path | None
+) -> tuple[ModelCard, ImageClassifier]:
+    """The network to train, with fresh weights or those of a checkpoint.
+
+    Raises BadInput for a checkpoint of another architecture, of other classes, or for images of another size.
+    """
+    card = ModelCard(architecture=settings.model, labels=dataset.labels, input_size=dataset.input_size)
+    if initial is None:
+        return card, new_model(settings, dataset, device)
+    found, model = read_model(initial)
+    if dataclasses.replace(found, pruned=False, sparse=False) != card:
+        height, width = found.input_size
+        raise BadInput(
+            f"{initial} holds a {found.architecture} for {len(found.labels)} classes of {width}x{height} images; "
+            f"asked for was a {card.architecture} for {len(card.labels)} of {card.input_size[1]}x{card.input_size[0]}"
+        )
+    return found, model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def new_model(settings: FitSettings, dataset: Dataset, device: torch.device) -> ImageClassifier:
@@ -121,12 +145,12 @@ def new_model(settings: FitSettings, dataset: Dataset, device: torch.device) -> 
 
 
 def new_state(
-    settings: FitSettings, dataset: Dataset, model: ImageClassifier, device: torch.device, *, steps: int
+    settings: FitSettings, card: ModelCard, model: ImageClassifier, device: torch.device, *, steps: int
 ) -> TrainState:
     """steps: optimizer steps of the whole run, which the learning rate follows."""
     optimizer = build_optimizer(model, settings)
     return TrainState(
-        card=ModelCard(architecture=settings.model, labels=dataset.labels, input_size=dataset.input_size),
+        card=card,
         model=model,
         optimizer=optimizer,
         schedule=Schedule(optimizer, settings, total=steps),

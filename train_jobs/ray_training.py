@@ -66,11 +66,13 @@ def fit_on_ray(
     *,
     on_epoch: Callable[[EpochReport], None],
     teacher: TeacherTask | None = None,
+    initial: Path | None = None,
     start: Path | None = None,
 ) -> None:
     """Trains on workers and leaves the best weights as `best.pt`, and the last state as `last.pt`, in the run's folder.
 
-    on_epoch: called in this process for each epoch. start: saved state to begin with, where the run has none yet.
+    on_epoch: called in this process for each epoch. initial: weights to begin with.
+    start: saved state to begin with, where the run has none yet.
     Raises the workers' own MantaError after that, and MantaError that says how to go on for any other failure.
     """
     workers = Workers.of(run)
@@ -81,6 +83,7 @@ def fit_on_ray(
         folder=run.folder,
         threads=workers.threads,
         teacher=teacher,
+        initial=initial,
         start=start,
     )
     run.failure_file.unlink(missing_ok=True)

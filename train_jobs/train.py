@@ -9,7 +9,9 @@ import dataclasses
 import shlex
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from app.artifact import CHECKPOINT_FILE
 from app.batches import with_defaults
 from app.checkpoint import EpochReport, best_epoch
 from app.config import Home
@@ -56,23 +58,26 @@ def main(settings: TrainSettings) -> None:
 
 def report(trained: TrainedVersion) -> None:
     """The job's result."""
+    finish(result_of(trained))
+
+
+def result_of(trained: TrainedVersion) -> dict[str, object]:
+    """As `--json` gives it."""
     version = trained.converted.version
-    finish(
-        {
-            "version": version.reference,
-            "run": trained.run.name,
-            "epochs": len(trained.history),
-            "val_accuracy": trained.best.val_accuracy,
-            "variants": trained.converted.variants(),
-            "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
-            "test_accuracy_tta": trained.tta_accuracy,
-            "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},
-            "artifacts": str(version.folder),
-            "run_folder": str(trained.run.folder),
-            "curves": str(trained.run.curves_file),
-            "tracking_uri": trained.tracking_uri,
-        }
-    )
+    return {
+        "version": version.reference,
+        "run": trained.run.name,
+        "epochs": len(trained.history),
+        "val_accuracy": trained.best.val_accuracy,
+        "variants": trained.converted.variants(),
+        "test_accuracy": {"pytorch": trained.converted.pytorch_accuracy, "onnx": trained.converted.onnx_accuracy},
+        "test_accuracy_tta": trained.tta_accuracy,
+        "seconds": {"train": round(trained.train_seconds, 2), "convert": round(trained.convert_seconds, 2)},
+        "artifacts": str(version.folder),
+        "run_folder": str(trained.run.folder),
+        "curves": str(trained.run.curves_file),
+        "tracking_uri": trained.tracking_uri,
+    }
 
 
 def train(settings: TrainSettings, home: Home) -> TrainedVersion:
@@ -94,6 +99,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         if isinstance(settings, DistillSettings) and teacher_version
         else None
     )
+    initial = initial_weights(settings, registry)
     run = resumed or start_run(settings, dataset, home, registry)
     with locked(run.folder), recorded(run.tracking_run_id, registry):
         if resumed:
@@ -101,7 +107,13 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             say(f"going on with run {run.name} after epoch {len(run.history())}")
         watch.restart()
         with system_metrics(run.tracking_run_id, registry.tracking_uri):
-            fit_on_ray(run, dataset, on_epoch=lambda report: show_epoch(report, run, registry), teacher=teacher)
+            fit_on_ray(
+                run,
+                dataset,
+                on_epoch=lambda report: show_epoch(report, run, registry),
+                teacher=teacher,
+                initial=initial,
+            )
         train_seconds = watch.restart()
         history = run.history()
         draw_and_log_curves(run, history, registry)
@@ -127,6 +139,14 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         convert_seconds=watch.restart(),
         tracking_uri=registry.tracking_uri,
     )
+
+
+def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
+    """The checkpoint that `--init` names. Raises NotFound or BadInput for one that is not there."""
+    if settings.init is None:
+        return None
+    file = Path(settings.init).expanduser().absolute()
+    return file if file.is_file() else registry.resolve(settings.init).folder / CHECKPOINT_FILE
 
 
 def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:

@@ -39,6 +39,8 @@ class WorkerTask:
     """Of the run."""
     threads: int
     teacher: TeacherTask | None = None
+    initial: Path | None = None
+    """Checkpoint with the weights that a new run begins with."""
     start: Path | None = None
     """Saved state to begin with, where the run has none in storage."""
 
@@ -74,6 +76,7 @@ def _train(task: WorkerTask) -> None:
             load(task.dataset),
             device=device,
             resume=latest_whole_checkpoint(Path(folder)) or task.start,
+            initial=task.initial,
             objective=task.teacher.objective(task.fit, device) if task.teacher else None,
             hooks=Hooks(
                 on_epoch=lambda state, due: report_epoch(state, task.folder, due=due),

@@ -1,4 +1,4 @@
-"""Verbs that train: train, sweep, distill."""
+"""Verbs that train: train, sweep, distill, prune."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.cli.output import Output
 from app.cli.session import session
 from app.options import to_argv, with_options
 from app.search_space import read_files
-from app.settings import DistillSettings, SweepSettings, TrainSettings, short
+from app.settings import DistillSettings, PruneSettings, SweepSettings, TrainSettings, short
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,16 @@ class DistillCommand(DistillSettings, Shown):
     pass
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneCommand(PruneSettings, Shown):
+    pass
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("train")(with_options(TrainCommand)(train))
     app.command("sweep")(with_options(SweepCommand)(sweep))
     app.command("distill")(with_options(DistillCommand)(distill))
+    app.command("prune")(with_options(PruneCommand)(prune))
 
 
 def train(settings: TrainCommand) -> None:
@@ -96,7 +102,19 @@ def distill(settings: DistillCommand) -> None:
     run_training("train_jobs.distill", settings, DistillSettings)
 
 
-def run_training(module: str, settings: TrainCommand | DistillCommand, kind: type[TrainSettings]) -> None:
+def prune(settings: PruneCommand) -> None:
+    """Make a registered version smaller and faster, and fine-tune what is left.
+
+    Whole channels go, so that the exported graph is narrower; what is left learns from the whole network's answers.
+
+    Example: manta prune photos@champion --data photos/ --remove 0.5 --epochs 10
+    """
+    run_training("train_jobs.prune", settings, PruneSettings)
+
+
+def run_training(
+    module: str, settings: TrainCommand | DistillCommand | PruneCommand, kind: type[TrainSettings]
+) -> None:
     """Runs a job that ends with a registered version. kind: the settings that it takes."""
     output = Output(as_json=settings.json)
     settings = prepared(settings)

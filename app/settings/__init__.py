@@ -9,7 +9,14 @@ from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
 from app.settings.names import default_model_name, default_run_name, short
 from app.settings.recipes import RECIPES, with_recipe, write_recipe
 from app.settings.sweep import SweepSettings
-from app.settings.training import DistillSettings, LoopSettings, PipelineSettings, RunSettings, TrainSettings
+from app.settings.training import (
+    DistillSettings,
+    LoopSettings,
+    PipelineSettings,
+    PruneSettings,
+    RunSettings,
+    TrainSettings,
+)
 
 __all__ = [
     "DEFAULT_ARCHITECTURE",
@@ -23,6 +30,7 @@ __all__ = [
     "FitSettings",
     "LoopSettings",
     "PipelineSettings",
+    "PruneSettings",
     "RunSettings",
     "SweepSettings",
     "TrainSettings",

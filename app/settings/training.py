@@ -85,6 +85,8 @@ class TrainSettings(RunSettings):
 
     tta: bool = False
     """Measure the test accuracy with test-time augmentation too (mirrored and shifted views); reported apart."""
+    init: str | None = None
+    """Begin with the weights of this version (name/3, name@champion) or checkpoint file, not with fresh ones."""
     name: str | None = None
     """Name in the model registry. Unless given, the name of the data."""
 
@@ -108,6 +110,31 @@ class DistillSettings(TrainSettings):
         TrainSettings.__post_init__(self)
         require(0 < self.temperature < math.inf, f"--temperature must be a number above 0, not {self.temperature}")
         require(0 <= self.alpha <= 1, f"--alpha must be in [0, 1], not {self.alpha}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSettings(TrainSettings):
+    """Pruning a version, with fine-tuning on its own answers."""
+
+    version: str
+    """The version to prune, which is also the teacher: name/3, name@champion."""
+    remove: float = 0.5
+    """Share of the channels of every layer that goes, in all steps together; of all weights with --weights."""
+    steps: int = 2
+    """Prune and fine-tune this often, a part each time; every step leaves a version."""
+    weights: bool = False
+    """Set single weights to zero and keep all channels: smaller when compressed, and no faster."""
+    temperature: float = 4.0
+    """Softens the answers of both networks before they are compared."""
+    alpha: float = 0.9
+    """Weight of the whole network's answers in the loss; the true labels have the rest."""
+
+    def __post_init__(self) -> None:
+        TrainSettings.__post_init__(self)
+        require(0 < self.remove < 1, f"--remove must be above 0 and below 1, not {self.remove}")
+        require(self.steps >= 1, f"--steps must be at least 1, not {self.steps}")
+        require(self.resume is None, "--resume goes on with a run: manta train --resume RUN")
+        require(self.init is None, "--init has no place here: the weights are those of the version")
 
 
 @dataclass(frozen=True, kw_only=True)
