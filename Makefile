@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check bench-training setup lock clean help
+.PHONY: demo test test-all check bench-training bench-conversion setup lock clean help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down, in about a minute
 	$(BIN)/manta pipeline --data digits $(ARGS)
@@ -29,6 +29,9 @@ check: $(VENV)/.installed ## linter, formatter and type checker
 
 bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision, about 8 minutes on two cores
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-conversion: $(VENV)/.installed ## a compressed model against the one it was made of, about 4 minutes on two cores
+	$(BIN)/python -m benchmarks.conversion $(ARGS)
 
 setup: $(VENV)/.installed ## the environment alone
 

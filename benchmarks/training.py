@@ -8,11 +8,7 @@ round, and each ratio is taken within a round, so that other work on the machine
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +20,7 @@ from app.options import run_job
 from app.settings.checks import require
 from app.settings.fit import DEFAULT_ARCHITECTURE
 from benchmarks.figures import Figures, Ratio, Row, quotients
+from benchmarks.home import own_home
 from benchmarks.images import write_class_folders
 from benchmarks.machine import Machine, versions
 from benchmarks.report import Report
@@ -94,7 +91,7 @@ class Measured:
 
 def main(settings: TrainingBenchmark) -> None:
     machine, output = Machine.here(), Output(as_json=False)
-    with _own_home() as folder, session(output) as started:
+    with own_home() as folder, session(output) as started:
         data = _data(settings.data, folder, output)
         decoding = _decodings(started, data, output)
         measured = _trainings(started, settings, data, folder, output)
@@ -110,16 +107,6 @@ def main(settings: TrainingBenchmark) -> None:
     print(f"\n{report}")
     if settings.json:
         report.write(Path(settings.json))
-
-
-@contextlib.contextmanager
-def _own_home() -> Iterator[Path]:
-    """A temporary folder with a home of its own below it, and no cluster but the one that is started there."""
-    with tempfile.TemporaryDirectory(prefix="manta-benchmark-") as folder:
-        os.environ["MANTA_HOME"] = str(Path(folder) / "home")
-        for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI"):
-            os.environ.pop(name, None)
-        yield Path(folder)
 
 
 def _data(source: str | None, folder: Path, output: Output) -> Path:

@@ -15,6 +15,9 @@ LOGIT_SCALE = 1 / 9
 WHITENING_EPS = 5e-4
 """Added to the variances of patches, so that directions that hold only noise are not blown up."""
 
+NO_VARIANCE = 1e-6
+"""Directions of less, as the colours of grey images, hold rounding errors only: they are left out, not blown up."""
+
 
 class ScaleFreeNorm(nn.BatchNorm2d):
     """Batch normalization that learns no scale; its statistics follow quickly, for runs of a few hundred steps."""
@@ -64,7 +67,8 @@ class Airbench(nn.Module):
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
         covariance = patches.T @ patches / len(patches)
         variances, directions = torch.linalg.eigh(covariance.double().cpu())
-        filters = (directions / (variances + WHITENING_EPS).sqrt()).T.reshape(12, 3, 2, 2).flip(0)
+        scales = (variances + WHITENING_EPS).rsqrt() * (variances > NO_VARIANCE)
+        filters = (directions * scales).T.reshape(12, 3, 2, 2).flip(0)
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -28,5 +28,6 @@ def _fold(block: nn.Sequential, start: int) -> None:
         and bool((norm.weight > 0).all())
     ):
         return
-    block[start] = fuse_conv_bn_eval(conv, norm)
+    # In double precision: a channel of little variance is scaled up, and its rounding errors with it.
+    block[start] = fuse_conv_bn_eval(conv.double(), norm.double()).float()
     block[start + 1], block[start + 2], block[start + 3] = relu, pool, nn.Identity()

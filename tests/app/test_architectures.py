@@ -83,3 +83,17 @@ def test_the_shortcut_of_resnet20_has_no_parameters_and_pads_channels() -> None:
         out = block(images)
     torch.testing.assert_close(out[:, :4], images[:, :, ::2, ::2])
     assert (out[:, 4:] == 0).all()
+
+
+def test_whitening_leaves_out_what_does_not_vary() -> None:
+    """Grey images have no colours: to blow up their rounding errors would cost the exported graph its parity."""
+    from app.models.airbench import AirbenchTiny
+
+    torch.manual_seed(3)
+    grey = torch.randn(64, 1, 16, 16).expand(-1, 3, -1, -1)
+    net = AirbenchTiny(10)
+    net.prepare(grey)
+    used = net.whitening.weight[:12].flatten(1).norm(dim=1) > 0
+    assert int(used.sum()) == 4, "of 12 directions of a 2x2 patch, the 4 that are grey"
+    whitened = net.whitening(grey)[:, :12][:, used]
+    assert whitened.std((0, 2, 3)) == pytest.approx(torch.ones(4).numpy(), abs=0.05)
