@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from app.artifact import Manifest, local_folder, open_bundle
+from app.artifact import CHECKPOINT_FILE, Manifest, local_folder, open_bundle
 from app.config import Home
 from app.errors import BadInput, NotFound
 from app.mlflow_store import every, one_line_errors, open_client, tracking_uri
@@ -34,6 +34,8 @@ CHALLENGER = "challenger"
 EXPERIMENT = "manta"
 BUNDLE_ARTIFACT = "bundle"
 PARENT_TAG = "mlflow.parentRunId"
+LONGEST_TAG = 5000
+"""Characters that MLflow takes."""
 LARGEST_BATCH = 1000
 """Metrics that MLflow takes at once."""
 
@@ -58,6 +60,23 @@ class ModelVersion:
     def folder(self) -> Path:
         """Raises NotFound when the bundle is not on a file system this machine sees."""
         return local_folder(self.bundle_uri)
+
+
+def _version_tags(manifest: Manifest) -> dict[str, str]:
+    """Where a version comes from, and what became of each of its variants."""
+    lineage, variants = manifest.lineage, manifest.variants.items()
+    return {
+        "architecture": manifest.architecture,
+        "dataset": lineage.dataset,
+        "dataset_digest": lineage.dataset_digest,
+        "git_commit": lineage.git_commit,
+        "parent_version": lineage.parent_version,
+        "teacher": lineage.teacher,
+        "command": lineage.command[:LONGEST_TAG],
+        "checkpoint_sha256": manifest.files.get(CHECKPOINT_FILE, ""),
+        **{f"accuracy.{name}": f"{each.accuracy:.6f}" for name, each in variants if each.accuracy is not None},
+        **{f"rejected.{name}": each.reason[:LONGEST_TAG] for name, each in variants if each.status == "rejected"},
+    }
 
 
 def _one_line(method: Callable[Concatenate[Registry, P], R]) -> Callable[Concatenate[Registry, P], R]:
@@ -140,14 +159,7 @@ class Registry:
         open_bundle(bundle)
         uri = self._log_bundle(run_id, bundle)
         self._create_model(manifest.name)
-        tags = {
-            "architecture": manifest.architecture,
-            "dataset": manifest.lineage.dataset,
-            "dataset_digest": manifest.lineage.dataset_digest,
-            "git_commit": manifest.lineage.git_commit,
-            "parent_version": manifest.lineage.parent_version,
-            **{f"accuracy.{name}": f"{variant.accuracy:.6f}" for name, variant in manifest.variants.items()},
-        }
+        tags = _version_tags(manifest)
         version = self._client.create_model_version(
             manifest.name, source=uri, run_id=run_id, tags={key: value for key, value in tags.items() if value}
         )

@@ -5,7 +5,9 @@ ray job submit --working-dir . -- python -m train_jobs.convert digits/1
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -145,6 +147,8 @@ def _convert_version(
                     git_commit=settings.git_commit,
                     run_id=run_id,
                     parent_version=parent.reference,
+                    command=settings.command or shlex.join(sys.orig_argv),
+                    teacher=bundle.manifest.lineage.teacher,
                 ),
                 home=home,
                 registry=registry,

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from app.cli.job_results import accuracy_rows, comparison_table, file_rows, mlflow_command, variants_table
-from app.cli.job_settings import Shown, absolute, prepared, resumable
+from app.cli.job_settings import Shown, absolute, prepared, resumable, typed
 from app.cli.output import Output
 from app.cli.session import Session, session
 from app.config import DEFAULT_HTTP_PORT, http_host
@@ -98,7 +98,7 @@ def convert(settings: ConvertCommand) -> None:
     Example: manta convert digits/1 --variants int8,tflite
     """
     output = Output(as_json=settings.json)
-    settings = dataclasses.replace(settings, data=absolute(settings.data), git_commit=git_commit())
+    settings = dataclasses.replace(settings, data=absolute(settings.data), git_commit=git_commit(), command=typed())
     with session(output) as running:
         result = running.run_job("train_jobs.convert", to_argv(settings, ConvertSettings), output)
     output.table(variants_table(result["variants"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.cli.output import Output
-from app.settings import DataSettings, RunSettings, SweepSettings, default_run_name
+from app.settings import DataSettings, RunSettings, SweepSettings, TrainSettings, default_run_name
 from cluster.connection import named_address
 from cluster.jobs import git_commit
 
@@ -31,9 +31,11 @@ def prepared(settings: T) -> T:
 
     Raises BadDataset right away for data that is unusable, where this machine is the one that will read it.
     """
-    settings = dataclasses.replace(settings, git_commit=git_commit(), command=shlex.join(["manta", *sys.argv[1:]]))
+    settings = dataclasses.replace(settings, git_commit=git_commit(), command=typed())
     if settings.resume:
         return settings
+    if isinstance(settings, TrainSettings) and settings.init and Path(settings.init).expanduser().is_file():
+        settings = dataclasses.replace(settings, init=absolute(settings.init))
     data = absolute(settings.data) or settings.data
     run = settings.run
     if named_address() is None:
@@ -41,6 +43,11 @@ def prepared(settings: T) -> T:
 
         run = run or default_run_name(check_source(data).name)
     return dataclasses.replace(settings, data=data, run=run)
+
+
+def typed() -> str:
+    """The command line of this process, as a user types it."""
+    return shlex.join(["manta", *sys.argv[1:]])
 
 
 def absolute(data: str | None) -> str | None:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch.export import Dim
 
 from app.artifact import ONNX_METADATA_KEY, Manifest, seal_for_onnx
+from app.errors import MantaError
 from app.models import ServingModel
 from app.models.folding import fold_norms_behind_pools
 
@@ -32,7 +34,8 @@ IMAGE_METADATA = {
 def export_onnx(model: ServingModel, manifest: Manifest, path: Path) -> None:
     """Exports, simplifies, checks and writes the graph of `model`.
 
-    What the graph computes is not compared here but by the parity gate, on real images.
+    What the graph computes is not compared here but by the parity gate, on real images. Raises MantaError that names
+    the operator which cannot be expressed in ONNX.
     """
     graph, _ = onnxsim.simplify(_trace(model, manifest))
     del graph.metadata_props[:]
@@ -49,7 +52,7 @@ def _trace(model: ServingModel, manifest: Manifest) -> onnx.ModelProto:
     example = torch.zeros(2, manifest.input.height, manifest.input.width, 3, dtype=torch.uint8)
     folded = copy.deepcopy(model).cpu().eval()
     fold_norms_behind_pools(folded)
-    with _quiet():
+    with _quiet(), _one_line_errors(manifest.architecture):
         program = torch.onnx.export(
             folded,
             (example,),
@@ -64,6 +67,20 @@ def _trace(model: ServingModel, manifest: Manifest) -> onnx.ModelProto:
         )
     assert program is not None
     return program.model_proto
+
+
+@contextlib.contextmanager
+def _one_line_errors(architecture: str) -> Iterator[None]:
+    """The exporter explains itself over pages, and names the operator somewhere within."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        chain: list[BaseException] = [error]
+        while (cause := chain[-1].__cause__) is not None:
+            chain.append(cause)
+        operator = next(filter(None, (re.search(r"op='([\w.]+)'", str(each)) for each in reversed(chain))), None)
+        reason = f"no ONNX for operator {operator[1]}" if operator else str(chain[-1]).partition("\n")[0]
+        raise MantaError(f"{architecture} cannot be converted to ONNX: {reason}") from error
 
 
 @contextlib.contextmanager

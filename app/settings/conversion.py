@@ -24,6 +24,8 @@ class ConvertSettings:
     """Name in the model registry. Unless given, that of the source."""
     git_commit: str = ""
     """Recorded in the model's lineage; the `manta` command fills it in."""
+    command: str = ""
+    """The command line that asked for this, recorded too; the `manta` command fills it in."""
 
     def __post_init__(self) -> None:
         require_model_name(self.name)

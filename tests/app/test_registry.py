@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from app.artifact import MANIFEST_FILE, MODEL_FILE, Lineage, Manifest, open_bundle, read_manifest, write_manifest
+from app.artifact import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Lineage,
+    Manifest,
+    Variant,
+    open_bundle,
+    read_manifest,
+    write_manifest,
+)
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, MantaError, NotFound
 from app.promotions import Promotion, append_promotion, read_promotions
@@ -138,8 +147,13 @@ def test_without_a_name_there_must_be_one_model(registry: Registry, tmp_path: Pa
 def test_a_registered_version(registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     write_colour_bundle(folder, name="pets")
-    lineage = Lineage(dataset="d", dataset_digest="e", git_commit="f", parent_version="pets/0")
-    manifest = write_manifest(folder, Manifest(**{**fields_of(read_manifest(folder)), "lineage": lineage}))
+    lineage = Lineage(dataset="d", dataset_digest="e", git_commit="f", parent_version="pets/0", teacher="dogs/2")
+    fields = fields_of(read_manifest(folder))
+    refused = Variant(
+        file="q.onnx", bytes=None, accuracy=None, max_error=None, status="rejected", reason="not faster: 2 to 1"
+    )
+    fields |= {"lineage": lineage, "variants": {**fields["variants"], "int8": refused}}
+    manifest = write_manifest(folder, Manifest(**fields))
     run = registry.start_run("first", {"lr": 0.1, "epochs": None}, tags={"kind": "test"})
     version = registry.register(run, folder, manifest)
     assert (version.reference, version.run_id, version.aliases) == ("pets/1", run, ())
@@ -149,7 +163,9 @@ def test_a_registered_version(registry: Registry, tmp_path: Path) -> None:
         "dataset_digest": "e",
         "git_commit": "f",
         "parent_version": "pets/0",
+        "teacher": "dogs/2",
         "accuracy.fp32": "1.000000",
+        "rejected.int8": "not faster: 2 to 1",
     }
     assert version.created.utcoffset() is not None
     shutil.rmtree(folder)

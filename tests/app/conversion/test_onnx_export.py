@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ from onnx import TensorProto
 
 from app.artifact import ONNX_METADATA_KEY, InputSpec, Manifest, open_onnx_seal
 from app.conversion.onnx_export import export_onnx
+from app.errors import MantaError
 from app.inference import OnnxClassifier
-from app.models import ServingModel, build_classifier, to_floats
+from app.models import ImageClassifier, ServingModel, build_classifier, to_floats
 from tests.app.tiny_data import one_thread
 
 MANIFEST = Manifest(
@@ -123,3 +125,15 @@ def test_parity_with_pytorch(model: ServingModel, exported: Path, count: int) ->
     assert np.abs(answers - expected).max() < 1e-5
     assert np.abs(answers.sum(1) - 1).max() < 1e-6
     assert expected.std(0).min() > 1e-3 or count == 1, "answers differ from image to image"
+
+
+def test_an_operator_without_onnx_is_named(tmp_path: Path) -> None:
+    class Eigenvalues(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvals(images[:, :, :3, :3].mean(1)).abs()
+
+    model = ServingModel(ImageClassifier(Eigenvalues(), [0.0] * 3, [1.0] * 3)).eval()
+    manifest = dataclasses.replace(MANIFEST, architecture="eigenvalues")
+    with pytest.raises(MantaError, match=r"^eigenvalues cannot be converted to ONNX: no ONNX for operator aten\.\w+"):
+        export_onnx(model, manifest, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
