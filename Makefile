@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all check bench-training bench-conversion setup lock clean help
+.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,14 +13,20 @@ help: ## list the targets
 demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down, in about a minute
 	$(BIN)/manta pipeline --data digits $(ARGS)
 
-# Tests of Ray mostly wait: one process has all of them, and the other has the rest meanwhile.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup
+# Tests of Ray mostly wait, so all others run beside them.
+TOGETHER := $(MAKE) --no-print-directory --jobs 2 test-ray test-rest
 
 test: check ## check and test, all but what takes minutes
-	$(PYTEST) -m 'not minutes' $(ARGS)
+	$(TOGETHER) SELECTED='and not minutes'
 
 test-all: check ## test everything: also lost nodes, workers killed in mid-epoch, sweeps that are stopped
-	$(PYTEST) $(ARGS)
+	$(TOGETHER)
+
+test-ray: $(VENV)/.installed
+	$(BIN)/pytest -m 'ray $(SELECTED)' $(ARGS)
+
+test-rest: $(VENV)/.installed
+	$(BIN)/pytest -m 'not ray $(SELECTED)' $(ARGS)
 
 check: $(VENV)/.installed ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -32,9 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests of the session's cluster run in one process, however many run the others (`pytest -n`)."""
+    """Marks the tests of the session's cluster: `make test` runs them beside all others."""
     if "cluster" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("cluster"))
+        item.add_marker(pytest.mark.ray)
 
 
 @pytest.fixture
