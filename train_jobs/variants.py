@@ -39,10 +39,11 @@ def build_variants(
         name = waiting[done]
         try:
             built[name] = ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, BadInput):
-                raise error.cause from error
-            built[name] = Built(name=name, failure=f"it cannot be built: {_reason(error.cause)}")
+        except ray.exceptions.RayError as error:  # of the task, or because its process died
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, BadInput):
+                raise cause from error
+            built[name] = Built(name=name, failure=f"it cannot be built: {_reason(cause)}")
         say(f"  {name}: {built[name].failure or 'built'}")
     return [built[name] for name in names]
 

@@ -19,12 +19,12 @@ def environment(home: Home) -> dict[str, str]:
     return {**inherited, "MANTA_HOME": str(home.root), "COLUMNS": "200"}
 
 
-def manta(home: Home, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def manta(home: Home, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     command = [MANTA, *map(str, arguments)]
     return subprocess.run(command, env=environment(home), capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def manta_json(home: Home, *arguments: object, timeout: float = 120) -> dict[str, Any]:
+def manta_json(home: Home, *arguments: object, timeout: float = 300) -> dict[str, Any]:
     """The answer with `--json`: stdout must be one JSON object and nothing else."""
     answer = manta(home, *arguments, "--json", timeout=timeout)
     assert answer.returncode == 0, answer.stderr

@@ -130,14 +130,14 @@ def test_a_check_that_fails_puts_back_what_was_served(
     asked: list[str] = []
 
     def refuse(url: str) -> None:
-        asked.append(httpx.get(f"{url}/model/info", trust_env=False).json()["model_version"])
+        asked.append(httpx.get(f"{url}/model/info", trust_env=False, timeout=30).json()["model_version"])
         raise GateFailed("not good enough")
 
     with pytest.raises(GateFailed, match="not good enough"):
         deployment.put_live(client, "colours", served[0], port=port, check=refuse)
     assert asked == ["1"], "the check sees the new version live"
     deadline = time.monotonic() + 30
-    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False).json().get("model_version") != "2":
+    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False, timeout=30).json().get("model_version") != "2":
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert client.state().declared.keys() == {"router", "classifier-2"}
