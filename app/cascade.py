@@ -40,38 +40,39 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """Both models' answers to a split."""
+    """What both models answered to a split, image by image."""
 
-    fast: np.ndarray
-    """float [N, C] probabilities."""
-    accurate: np.ndarray
-    """float [N, C] probabilities."""
-    labels: np.ndarray
-    """int [N]."""
+    sureness: np.ndarray
+    """float64 [N]: the fast model's largest probability."""
+    fast_right: np.ndarray
+    """bool [N]."""
+    accurate_right: np.ndarray
+    """bool [N]."""
 
-    def __post_init__(self) -> None:
-        if not len(self.labels):
+    @classmethod
+    def of(cls, fast: np.ndarray, accurate: np.ndarray, labels: np.ndarray) -> Answered:
+        """fast, accurate: float [N, C] probabilities; labels: int [N]. Raises BadInput when there are no images."""
+        if not len(labels):
             raise BadInput("a cascade needs images to choose its threshold on")
+        return cls(
+            sureness=fast.max(1).astype(np.float64),
+            fast_right=fast.argmax(1) == labels,
+            accurate_right=accurate.argmax(1) == labels,
+        )
 
     def at(self, threshold: float, cost: Cost) -> Point:
         asked = self.sureness < threshold
-        answers = np.where(asked, self.accurate.argmax(1), self.fast.argmax(1))
         share = float(asked.mean())
         return Point(
             threshold=threshold,
             share=share,
-            accuracy=float((answers == self.labels).mean()),
+            accuracy=float(np.where(asked, self.accurate_right, self.fast_right).mean()),
             cost_ms=cost.mean(share),
         )
 
     @property
-    def sureness(self) -> np.ndarray:
-        """float64 [N]: the fast model's largest probability."""
-        return self.fast.max(1).astype(np.float64)
-
-    @property
     def accurate_alone(self) -> float:
-        return float((self.accurate.argmax(1) == self.labels).mean())
+        return float(self.accurate_right.mean())
 
 
 def curve(answered: Answered, cost: Cost) -> list[Point]:

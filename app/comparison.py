@@ -88,9 +88,9 @@ def compare(bundles: Sequence[tuple[str, Bundle]], dataset: Dataset, *, data: st
     for version, bundle in bundles:
         reference = None
         for candidate in candidates(version, bundle):
-            row, predict = _answers(candidate, test.images, test.labels, reference)
-            if candidate.name == PYTORCH and predict is not None:
-                reference = predict_in_batches(predict, test.images)
+            row, predict, probabilities = _answers(candidate, test.images, test.labels, reference)
+            if candidate.name == PYTORCH:
+                reference = probabilities
             rows.append(row)
             if predict is not None:
                 ready[row.label] = predict
@@ -131,12 +131,13 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def _answers(
     candidate: Candidate, images: np.ndarray, labels: np.ndarray, reference: np.ndarray | None
-) -> tuple[Row, Predict | None]:
+) -> tuple[Row, Predict | None, np.ndarray | None]:
+    """Its figures, and how to ask it again and what it answered, unless it failed."""
     try:
         predict = candidate.load(1)
         probabilities = predict_in_batches(predict, images)
     except MantaError as error:
-        return Row(version=candidate.version, name=candidate.name, status="failed", reason=str(error)), None
+        return Row(version=candidate.version, name=candidate.name, status="failed", reason=str(error)), None, None
     answers = compare_answers(probabilities, probabilities if reference is None else reference, labels)
     return (
         Row(
@@ -149,6 +150,7 @@ def _answers(
             peak_memory_bytes=peak_memory(candidate, images.shape[1:3]),
         ),
         predict,
+        probabilities,
     )
 
 

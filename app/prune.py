@@ -19,6 +19,7 @@ from app import checkpoint
 from app.checkpoint import read_model
 from app.errors import BadInput
 from app.models import ImageClassifier
+from app.models.summary import count_parameters
 
 ROUND_TO = 8
 """Layers keep a multiple of this many channels: runtimes compute as many at once."""
@@ -42,7 +43,7 @@ def prune_checkpoint(source: Path, target: Path, *, share: float, weights: bool)
     Raises BadInput for an architecture that cannot be pruned, or when nothing would go.
     """
     card, model = read_model(source)
-    before = count(model)
+    before = count_parameters(model)
     if weights:
         zero_weights(model, share)
         card = dataclasses.replace(card, sparse=True)
@@ -51,11 +52,11 @@ def prune_checkpoint(source: Path, target: Path, *, share: float, weights: bool)
             raise BadInput(f"{card.architecture} cannot be pruned: {NOT_PRUNABLE[card.architecture]}")
         remove_channels(model, share, card.input_size)
         card = dataclasses.replace(card, pruned=True)
-        if count(model) == before:
+        if count_parameters(model) == before:
             raise BadInput(f"--remove is too little: no layer of {card.architecture} loses {ROUND_TO} channels")
     checkpoint.save(checkpoint.weights_only(card, model), target)
     zeros = sum(int((weight == 0).sum()) for weight in prunable_weights(model)) if weights else 0
-    return Pruned(parameters_before=before, parameters=count(model), zeros=zeros)
+    return Pruned(parameters_before=before, parameters=count_parameters(model), zeros=zeros)
 
 
 def remove_channels(model: ImageClassifier, share: float, input_size: tuple[int, int]) -> None:
@@ -102,7 +103,3 @@ def keep_zeros(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 def prunable_weights(model: nn.Module) -> list[torch.Tensor]:
     return [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-
-
-def count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -71,7 +71,7 @@ def main(settings: CascadeSettings) -> None:
 
 
 def _answered(models: dict[str, Predict], split: Split) -> Answered:
-    return Answered(
+    return Answered.of(
         fast=predict_in_batches(models["fast"], split.images),
         accurate=predict_in_batches(models["accurate"], split.images),
         labels=split.labels,

@@ -115,9 +115,7 @@ def compare(settings: CompareCommand) -> None:
     Example: manta compare photos/1 photos/2
     """
     output = Output(as_json=settings.json)
-    settings = dataclasses.replace(settings, data=absolute(settings.data))
-    with session(output) as running:
-        result = running.run_job("train_jobs.compare", to_argv(settings, CompareSettings), output)
+    result = measured("train_jobs.compare", settings, CompareSettings, output)
     output.table(comparison_table(result["variants"]))
     output.facts("report", [("page", result["report"])])
     output.next_commands(f"open {result['report']}")
@@ -130,9 +128,7 @@ def evaluate(settings: EvaluateCommand) -> None:
     Example: manta evaluate digits@champion --split val
     """
     output = Output(as_json=settings.json)
-    settings = dataclasses.replace(settings, data=absolute(settings.data))
-    with session(output) as running:
-        result = running.run_job("train_jobs.evaluate", to_argv(settings, EvaluateSettings), output)
+    result = measured("train_jobs.evaluate", settings, EvaluateSettings, output)
     output.next_commands(f"manta serve {result['version']}", "manta versions")
     output.result(result)
 
@@ -145,9 +141,7 @@ def cascade(settings: CascadeCommand) -> None:
     Example: manta cascade photos/2 photos/1 --max-loss 0.2
     """
     output = Output(as_json=settings.json)
-    settings = dataclasses.replace(settings, data=absolute(settings.data))
-    with session(output) as running:
-        result = running.run_job("train_jobs.cascade", to_argv(settings, CascadeSettings), output)
+    result = measured("train_jobs.cascade", settings, CascadeSettings, output)
     output.facts(
         f"{result['fast']} -> {result['accurate']}",
         [
@@ -170,11 +164,21 @@ def verify(settings: VerifyCommand) -> None:
     Example: manta verify digits@champion
     """
     output = Output(as_json=settings.json)
-    settings = dataclasses.replace(settings, data=absolute(settings.data))
-    with session(output) as running:
-        result = running.run_job("train_jobs.verify", to_argv(settings, VerifySettings), output)
+    result = measured("train_jobs.verify", settings, VerifySettings, output)
     output.next_commands(f"manta serve {result['version']}")
     output.result(result)
+
+
+def measured(
+    module: str,
+    settings: CompareCommand | EvaluateCommand | CascadeCommand | VerifyCommand,
+    kind: type,
+    output: Output,
+) -> dict[str, Any]:
+    """Runs a job that measures registered versions. kind: the settings that it takes."""
+    settings = dataclasses.replace(settings, data=absolute(settings.data))
+    with session(output) as running:
+        return running.run_job(module, to_argv(settings, kind), output)
 
 
 def check_port(running: Session, port: int | None) -> bool:

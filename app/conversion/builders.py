@@ -16,7 +16,7 @@ from app.conversion.quantize import best_static, calibration_images, dynamic
 from app.conversion.tflite_export import Precision, export_tflite, quantize_tflite
 from app.conversion.variants import KINDS
 from app.datasets import Dataset
-from app.evaluate import predict_in_batches
+from app.evaluate import accuracy, predict_in_batches
 from app.inference import OnnxClassifier
 from app.models import ServingModel
 
@@ -45,15 +45,14 @@ def _int8(sources: Sources, out: Path) -> dict[str, Any]:
     rows = np.linspace(0, len(val) - 1, min(VALIDATION_IMAGES, len(val))).astype(int)
     images, labels = np.ascontiguousarray(val.images[rows]), np.asarray(val.labels)[rows]
     reference = predict_in_batches(OnnxClassifier(sources.fp32).predict, images)
-    whole = compare_answers(reference, reference, labels)
+    whole = accuracy(reference, labels)
 
     def judge(graph: Path) -> Answers:
         return compare_answers(predict_in_batches(OnnxClassifier(graph).predict, images), reference, labels)
 
     def good_enough(answers: Answers) -> bool:
         return (
-            answers.mean_error <= KINDS["int8"].error_limit
-            and whole.accuracy - answers.accuracy <= sources.accuracy_loss_limit
+            answers.mean_error <= KINDS["int8"].error_limit and whole - answers.accuracy <= sources.accuracy_loss_limit
         )
 
     return best_static(sources.fp32, out, calibration_images(sources.dataset.train), judge, good_enough).to_json()

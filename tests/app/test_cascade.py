@@ -18,7 +18,7 @@ def answered(sure: list[float], fast_right: list[bool], accurate_right: list[boo
         rows = [(p, 1 - p) if ok else (1 - p, p) for p, ok in zip(confidence, right, strict=True)]
         return np.array(rows, np.float32)
 
-    return Answered(
+    return Answered.of(
         fast=probabilities(sure, fast_right),
         accurate=probabilities([0.9] * len(sure), accurate_right),
         labels=np.zeros(len(sure), np.int64),
@@ -53,7 +53,7 @@ def test_a_threshold_means_the_same_on_other_images() -> None:
 def test_against_every_threshold_by_brute_force() -> None:
     rng = np.random.default_rng(1)
     fast, accurate = (rng.dirichlet(np.ones(4) * 0.5, 300).astype(np.float32) for _ in range(2))
-    data = Answered(fast=fast, accurate=accurate, labels=rng.integers(0, 4, 300))
+    data = Answered.of(fast=fast, accurate=accurate, labels=rng.integers(0, 4, 300))
     points = curve(data, COST)
     chosen = cheapest(points, data.accurate_alone - 0.02)
     for threshold in np.linspace(0, 1.01, 2000):
@@ -63,7 +63,7 @@ def test_against_every_threshold_by_brute_force() -> None:
 
 def test_no_images() -> None:
     with pytest.raises(BadInput, match="needs images"):
-        Answered(fast=np.zeros((0, 2)), accurate=np.zeros((0, 2)), labels=np.zeros(0, np.int64))
+        Answered.of(fast=np.zeros((0, 2)), accurate=np.zeros((0, 2)), labels=np.zeros(0, np.int64))
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:

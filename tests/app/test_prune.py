@@ -13,7 +13,8 @@ from app.checkpoint import ModelCard, read_model
 from app.datasets import Dataset
 from app.errors import BadInput, BrokenBundle
 from app.models import ImageClassifier, build_classifier
-from app.prune import count, prunable_weights, prune_checkpoint
+from app.models.summary import count_parameters
+from app.prune import prunable_weights, prune_checkpoint
 from app.settings import FitSettings
 from app.training import fit
 from tests.app.tiny_data import LABELS, colour_dataset, one_thread
@@ -59,7 +60,7 @@ def test_a_pruned_network_is_narrower_and_comes_back_as_it_was(architecture: str
     assert pruned.parameters < 0.5 * pruned.parameters_before
     card, model = read_model(tmp_path / "pruned.pt")
     assert card.pruned
-    assert count(model) == pruned.parameters
+    assert count_parameters(model) == pruned.parameters
     assert answers(model).shape == (3, len(LABELS))
     checkpoint.save(checkpoint.weights_only(card, model), tmp_path / "again.pt")
     assert torch.equal(answers(read_model(tmp_path / "again.pt")[1]), answers(model))
@@ -80,7 +81,7 @@ def test_a_pruned_network_is_pruned_again_and_trained_on(tmp_path: Path, dataset
     state = fit(settings, dataset, device=CPU, initial=tmp_path / "2.pt")
     state.save(tmp_path / "state.pt")
     assert state.card.pruned
-    assert count(state.model) == second.parameters
+    assert count_parameters(state.model) == second.parameters
     longer = fit(
         FitSettings(model="custom_cnn", epochs=2, batch_size=16),
         dataset,
