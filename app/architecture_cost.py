@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from app.artifact import InputSpec, Lineage, Manifest
+from app.conversion.latency import latency_ms
 from app.conversion.onnx_export import export_onnx
-from app.evaluate import median_latency_ms
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ServingModel, build_classifier
@@ -45,5 +45,5 @@ def architecture_cost(name: str, num_classes: int, input_size: tuple[int, int]) 
         path = Path(folder) / "model.onnx"
         export_onnx(ServingModel(classifier).eval(), manifest, path)
         images = np.zeros((1, height, width, 3), np.uint8)
-        latency = median_latency_ms(OnnxClassifier(path).predict, images, 1)
+        latency = latency_ms(OnnxClassifier(path).predict, images, [1])["1"]
     return ArchitectureCost(parameters=count_parameters(classifier.net), latency_ms=latency)

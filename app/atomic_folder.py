@@ -1,4 +1,4 @@
-"""A folder that appears complete under its name, or not at all.
+"""A folder that appears complete under its name, or not at all; and one that never outlives its writer by much.
 
 It is written beside its target under a name that carries its writer, and renamed at the end, so two
 processes may build the same target at once and either may be killed. What a dead writer left behind
@@ -31,13 +31,20 @@ def building(target: Path) -> Iterator[Path]:
 
     When another process finished the same target first, its folder stays and this one is dropped.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target.parent)
-    folder = target.parent / f"{_PREFIX}{_owner()}-{uuid.uuid4().hex[:8]}"
+    with scratch(target.parent) as folder:
+        yield folder
+        _publish(folder, target)
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """Gives an empty folder below `parent` that is gone when the block ends, however it ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(parent)
+    folder = parent / f"{_PREFIX}{_owner()}-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     try:
         yield folder
-        _publish(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,18 +70,6 @@ def max_difference(reference: Predict, candidate: Predict, images: np.ndarray, b
     """
     batches = [batch_of(images, size) for size in batch_sizes]
     return float(np.max([np.abs(reference(batch) - candidate(batch)).max() for batch in batches]))
-
-
-def median_latency_ms(predict: Predict, images: np.ndarray, batch_size: int, *, seconds: float = 0.3) -> float:
-    """Median milliseconds of one call with `batch_size` images, over at least 5 calls after a warm-up."""
-    batch = batch_of(images, batch_size)
-    predict(batch)
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < seconds:
-        started = time.perf_counter()
-        predict(batch)
-        times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times)
 
 
 def batch_of(images: np.ndarray, size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from app.config import Home
+from app.mlflow_store import open_client
+from app.registry import Registry
 from cluster import local
 from cluster.local import LocalCluster
 from tests.pipeline_run import PipelineRun, run_pipeline
@@ -42,6 +45,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home folder of its own, named by `MANTA_HOME` while the test runs."""
     monkeypatch.setenv("MANTA_HOME", str(tmp_path / "home"))
     return Home.from_env()
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database in which nothing is registered: to make one takes seconds."""
+    made = Home(tmp_path_factory.mktemp("store") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        open_client(made)
+    return made.mlflow_database
+
+
+@pytest.fixture
+def registry(home: Home, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry of `home`, with nothing in it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home.root.mkdir(parents=True)
+    shutil.copy(fresh_store, home.mlflow_database)
+    return Registry(home)
 
 
 @pytest.fixture(scope="session")

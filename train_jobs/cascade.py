@@ -9,28 +9,24 @@ from dataclasses import asdict
 
 import yaml
 
-from app.artifact import open_bundle
 from app.atomic_file import write_atomically
 from app.cascade import Answered, Cost, Point, cheapest, curve, thinned
 from app.conversion.latency import interleaved_latency_ms
 from app.conversion.variants import load_variant
 from app.datasets import Split
-from app.errors import BadInput
 from app.evaluate import Predict, predict_in_batches
 from app.options import run_job
 from app.registry import Registry
 from app.settings import CascadeSettings
 from train_jobs.data import dataset_for
 from train_jobs.job import connect, finish, say
+from train_jobs.side_by_side import open_alike, report_file
 
 
 def main(settings: CascadeSettings) -> None:
     home = connect().home
-    registry = Registry(home)
-    versions = [registry.resolve(reference) for reference in (settings.fast, settings.accurate)]
-    fast, accurate = (open_bundle(version.folder) for version in versions)
-    if (fast.manifest.labels, fast.manifest.input) != (accurate.manifest.labels, accurate.manifest.input):
-        raise BadInput(f"{settings.fast} has other classes or another input than {settings.accurate}")
+    (fast_version, fast), (accurate_version, accurate) = open_alike(Registry(home), (settings.fast, settings.accurate))
+    versions = [fast_version, accurate_version]
     dataset = dataset_for(accurate.manifest, settings.data, home)
     models = {
         "fast": load_variant(fast.variant_path(settings.fast_variant)),
@@ -42,14 +38,15 @@ def main(settings: CascadeSettings) -> None:
     points = curve(val, cost)
     chosen = cheapest(points, val.accurate_alone - settings.max_loss / 100)
     held_out = test.at(chosen.threshold, cost)
-    names = f"{versions[0].reference} -> {versions[1].reference}"
+    names = " -> ".join(version.reference for version in versions)
     _say(f"validation, {settings.accurate} alone", val.accurate_alone, 1.0, cost.accurate)
     _say_point("validation, cascade", chosen)
     _say(f"test, {settings.accurate} alone", test.accurate_alone, 1.0, cost.accurate)
     _say_point("test, cascade", held_out)
-    block = {"auto": {"fast": versions[0].version, "accurate": versions[1].version, "threshold": chosen.threshold}}
-    home.reports.mkdir(parents=True, exist_ok=True)
-    file = home.reports / f"cascade-{'-'.join(version.reference.replace('/', '-') for version in versions)}.yaml"
+    block = {
+        "auto": {"fast": fast_version.version, "accurate": accurate_version.version, "threshold": chosen.threshold}
+    }
+    file = report_file(home, "cascade", versions, "yaml")
     write_atomically(
         file,
         f"# {names}: {held_out.accuracy:.4f} on the test split at {held_out.cost_ms:.3f} ms an image,\n"
@@ -58,8 +55,8 @@ def main(settings: CascadeSettings) -> None:
     )
     finish(
         {
-            "fast": versions[0].reference,
-            "accurate": versions[1].reference,
+            "fast": fast_version.reference,
+            "accurate": accurate_version.reference,
             "cost_ms": asdict(cost),
             "validation": {"accurate_alone": val.accurate_alone, **asdict(chosen)},
             "test": {"accurate_alone": test.accurate_alone, **asdict(held_out)},

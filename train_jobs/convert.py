@@ -6,7 +6,6 @@ ray job submit --working-dir . -- python -m train_jobs.convert digits/1
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.artifact import CHECKPOINT_FILE, Lineage, Manifest, open_bundle
+from app.atomic_folder import scratch
 from app.config import Home
 from app.conversion.variants import FP32, parse_variants
 from app.datasets import Dataset
@@ -27,7 +27,7 @@ from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings, DistillSettings, default_model_name
 from train_jobs.data import dataset_for, prepare_on_cluster
-from train_jobs.job import Stopwatch, connect, finish, say
+from train_jobs.job import Stopwatch, connect, finish, recorded, say
 from train_jobs.runs import Run, open_run
 
 if TYPE_CHECKING:
@@ -135,32 +135,26 @@ def _convert_version(
     dataset = dataset_for(bundle.manifest, settings.data, home)
     name = settings.name or parent.name
     run_id = registry.start_run(f"convert {parent.reference}", {"source": parent.reference, "name": name})
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            converted = convert_checkpoint(
-                bundle.folder / CHECKPOINT_FILE,
-                dataset,
-                name=name,
-                lineage=Lineage(
-                    dataset=bundle.manifest.lineage.dataset,
-                    dataset_digest=bundle.manifest.lineage.dataset_digest,
-                    git_commit=settings.git_commit,
-                    run_id=run_id,
-                    parent_version=parent.reference,
-                    command=settings.command or shlex.join(sys.orig_argv),
-                    teacher=bundle.manifest.lineage.teacher,
-                ),
-                home=home,
-                registry=registry,
-                report_folder=Path(folder),
-                variants=parse_variants(settings.variants),
-                accuracy_loss_limit=settings.max_accuracy_loss,
-            )
-    except BaseException:
-        registry.end_run(run_id, "FAILED")
-        raise
-    registry.end_run(run_id, "FINISHED")
-    return converted
+    with recorded(run_id, registry), tempfile.TemporaryDirectory() as folder:
+        return convert_checkpoint(
+            bundle.folder / CHECKPOINT_FILE,
+            dataset,
+            name=name,
+            lineage=Lineage(
+                dataset=bundle.manifest.lineage.dataset,
+                dataset_digest=bundle.manifest.lineage.dataset_digest,
+                git_commit=settings.git_commit,
+                run_id=run_id,
+                parent_version=parent.reference,
+                command=settings.command or shlex.join(sys.orig_argv),
+                teacher=bundle.manifest.lineage.teacher,
+            ),
+            home=home,
+            registry=registry,
+            report_folder=Path(folder),
+            variants=parse_variants(settings.variants),
+            accuracy_loss_limit=settings.max_accuracy_loss,
+        )
 
 
 def convert_checkpoint(
@@ -188,17 +182,13 @@ def convert_checkpoint(
     )
 
     card, classifier = read_model(checkpoint)
-    home.bundles.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=home.bundles))
-    try:
+    with scratch(home.bundles) as folder:
         say("exporting ONNX and measuring it on the test split")
         measured = write_bundle(folder, card, classifier, dataset.test, name=name, lineage=lineage)
         manifest = measured.manifest
         if extra := [variant for variant in variants if variant != FP32]:
             manifest = with_variants(folder, measured, extra, dataset, accuracy_loss_limit)
         version = registry.register(lineage.run_id, folder, manifest)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     registry.log_metrics(
         lineage.run_id,
         {

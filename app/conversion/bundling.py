@@ -17,11 +17,11 @@ from app import checkpoint
 from app.artifact import CHECKPOINT_FILE, MODEL_FILE, InputSpec, Lineage, Manifest, Variant, write_manifest
 from app.checkpoint import ModelCard
 from app.conversion.answers import Answers, compare_answers
-from app.conversion.latency import interleaved_latency_ms
+from app.conversion.latency import interleaved_latency_ms, latency_ms
 from app.conversion.onnx_export import export_onnx
 from app.conversion.variants import FP32, KINDS, Kind, load_variant
 from app.datasets import Split
-from app.evaluate import Predict, accuracy, max_difference, median_latency_ms, predict_in_batches
+from app.evaluate import Predict, accuracy, max_difference, predict_in_batches
 from app.gates import ACCURACY_LOSS_LIMIT, PARITY_LIMIT, VARIANT_LOSS_LIMIT, Gate, require
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
@@ -87,7 +87,7 @@ def write_bundle(
         accuracy=onnx_accuracy,
         max_error=max_error,
         mean_error=compare_answers(probabilities, expected, test.labels).mean_error,
-        latency_ms={str(size): median_latency_ms(candidate, test.images, size) for size in LATENCY_BATCHES},
+        latency_ms=latency_ms(candidate, test.images, LATENCY_BATCHES),
     )
     manifest = write_manifest(folder, dataclasses.replace(manifest, variants={"fp32": variant}))
     return Measured(
@@ -162,15 +162,15 @@ def add_variants(
     return write_manifest(folder, dataclasses.replace(manifest, variants=variants))
 
 
-def rejections(kind: Kind, answers: Answers, loss: Gate, latency_ms: Mapping[str, Mapping[str, float]]) -> list[str]:
+def rejections(kind: Kind, answers: Answers, loss: Gate, latency: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What speaks against a variant, with figures; empty when every gate is passed.
 
-    latency_ms: {variant: {batch size: milliseconds}}, of one thread.
+    latency: {variant: {batch size: milliseconds}}, of one thread.
     """
     gates = [Gate("mean error of its answers", answers.mean_error, kind.error_limit), loss]
     reasons = [str(gate) for gate in gates if not gate.passed]
     if kind.faster_than is not None:
-        mine, other = latency_ms[kind.name], latency_ms[kind.faster_than]
+        mine, other = latency[kind.name], latency[kind.faster_than]
         if not any(mine[size] < other[size] for size in SPEED_BATCHES):
             figures = ", ".join(f"{mine[size]:.3g} ms to {other[size]:.3g} at batch {size}" for size in SPEED_BATCHES)
             reasons.append(f"not faster than {kind.faster_than}: {figures}")

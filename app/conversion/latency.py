@@ -13,6 +13,8 @@ from app.evaluate import Predict, batch_of
 BATCH_SIZES = (1, 8, 32, 64)
 SECONDS = 1.5
 """For each batch size, all graphs together."""
+ALONE_SECONDS = 0.3
+"""For each batch size of a graph that is measured by itself."""
 ROUNDS = 5
 """At least; a round runs every graph once."""
 
@@ -30,6 +32,11 @@ def interleaved_latency_ms(
         for name, times in interleaved_seconds(graphs, images, size, seconds=seconds).items():
             found[name][str(size)] = 1000 * statistics.median(times)
     return found
+
+
+def latency_ms(predict: Predict, images: np.ndarray, batch_sizes: Sequence[int]) -> dict[str, float]:
+    """{batch size: median milliseconds of one run} of a graph by itself."""
+    return interleaved_latency_ms({"": predict}, images, batch_sizes=batch_sizes, seconds=ALONE_SECONDS)[""]
 
 
 def interleaved_seconds(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.evaluate import accuracy, evaluate, max_difference, median_latency_ms, predict_in_batches
+from app.evaluate import accuracy, evaluate, max_difference, predict_in_batches
 
 NAMES = ("cat", "dog", "fox", "owl")
 #           true  answer
@@ -110,15 +110,3 @@ def test_parity_reads_only_the_images_it_uses() -> None:
             raise AssertionError("the whole split was read")
 
     assert max_difference(brightness, brightness, images(20).view(Watched), (1, 7)) == 0
-
-
-def test_latency_is_measured_on_the_batch_asked_for_after_a_warm_up() -> None:
-    sizes: list[int] = []
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        sizes.append(len(batch))
-        return brightness(batch)
-
-    measured = median_latency_ms(predict, images(3), 8, seconds=0)
-    assert 0 < measured < 1000
-    assert sizes == [8] * 6

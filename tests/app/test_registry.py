@@ -36,12 +36,6 @@ from app.registry import (
 from tests.bundles import write_colour_bundle
 
 
-@pytest.fixture
-def registry(home: Home, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Registry(home)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """Model `pets` with three versions, the second its champion and the third its challenger."""
@@ -419,7 +413,9 @@ def test_separators_of_other_alphabets_do_not_split_a_line(tmp_path: Path) -> No
 # The store
 
 
-def test_the_default_store_is_in_the_home_folder(registry: Registry, home: Home, tmp_path: Path) -> None:
+def test_the_default_store_is_in_the_home_folder(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    registry = Registry(home)
     version = register(registry, tmp_path / "b", "pets")
     assert registry.tracking_uri == f"sqlite:///{home.mlflow_database}"
     assert home.mlflow_database.is_file()

@@ -197,6 +197,7 @@ def test_the_best_batch_size_is_measured(dataset: Dataset, monkeypatch: pytest.M
     assert steps == {12}
 
 
+@pytest.mark.minutes
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_learns_the_same(dataset: Dataset) -> None:
     plain = settings(epochs=2, dropout=0.0, model="mobile")

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import Home
 from tests.app.image_trees import class_files, png, write_tree, write_zip
-from tests.cli.manta import assert_refused, manta
+from tests.cli.manta import assert_refused, manta_here
 
 
 def empty_folder(root: Path) -> Path:
@@ -63,7 +63,7 @@ def test_unusable_data_is_refused_before_anything_starts(
     home: Home, tmp_path: Path, make: Callable[[Path], Path], says: str
 ) -> None:
     source = make(tmp_path / "data")
-    answer = manta(home, "pipeline", "--data", source)
+    answer = manta_here(home, "pipeline", "--data", source)
     assert_refused(answer, 2, says)
     assert not home.cluster_file.exists()
     assert not home.runs.exists()
@@ -84,7 +84,7 @@ def test_unusable_data_is_refused_before_anything_starts(
     ],
 )
 def test_an_option_out_of_range_is_named(home: Home, options: tuple[object, ...], says: str) -> None:
-    assert_refused(manta(home, "pipeline", "--data", "digits", *options), 2, says)
+    assert_refused(manta_here(home, "pipeline", "--data", "digits", *options), 2, says)
 
 
 @pytest.mark.parametrize("verb", ["pipeline", "serve"])
@@ -95,7 +95,7 @@ def test_a_port_in_use_is_said_before_a_cluster_is_started(home: Home, verb: str
         port = taken.getsockname()[1]
         if verb == "serve":
             register_colours(home)
-        answer = manta(home, verb, "--port", port)
+        answer = manta_here(home, verb, "--port", port)
     assert_refused(answer, 6, f"port {port} is in use")
     assert not home.cluster_file.exists()
 
@@ -112,7 +112,7 @@ def test_a_port_in_use_is_said_before_a_cluster_is_started(home: Home, verb: str
     ],
 )
 def test_what_does_not_exist(home: Home, arguments: tuple[object, ...], code: int, says: str) -> None:
-    assert_refused(manta(home, *arguments), code, says)
+    assert_refused(manta_here(home, *arguments), code, says)
     assert not home.cluster_file.exists()
 
 

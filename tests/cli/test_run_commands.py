@@ -13,7 +13,7 @@ from app.config import Home
 from app.errors import NotFound
 from app.registry import Registry
 from app.run_records import KIND_TAG
-from tests.cli.manta import assert_refused, manta, manta_json
+from tests.cli.manta import assert_refused, manta_here, manta_json_here
 from tests.pipeline_run import PipelineRun
 
 SETTINGS = {"model": "mobile", "data": "digits", "epochs": 3, "lr": 0.1, "dropout": None}
@@ -59,7 +59,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_the_list_for_scripts(kept: Home) -> None:
-    listed = manta_json(kept, "runs")["runs"]
+    listed = manta_json_here(kept, "runs")["runs"]
     assert [(run["name"], run["kind"], run["status"]) for run in listed] == [
         ("search", "sweep", "finished"),
         ("killed", "distill", "interrupted"),
@@ -113,7 +113,7 @@ def test_a_comparison_shows_what_differs_side_by_side(show: Any) -> None:
 
 
 def test_an_unknown_run_is_one_line(kept: Home, show: Any) -> None:
-    assert_refused(manta(kept, "runs", "nobody"), 3, "there is no run 'nobody' (latest: search, killed, done)")
+    assert_refused(manta_here(kept, "runs", "nobody"), 3, "there is no run 'nobody' (latest: search, killed, done)")
     with pytest.raises(NotFound):
         show("done", "nobody")
 
@@ -156,7 +156,7 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 def test_a_real_run_tells_what_its_job_told(pipeline_run: PipelineRun) -> None:
     result = pipeline_run.result
-    (run,) = manta_json(pipeline_run.home, "runs", "pipeline-digits")["runs"]
+    (run,) = manta_json_here(pipeline_run.home, "runs", "pipeline-digits")["runs"]
     assert (run["kind"], run["status"], run["data"]) == ("train", "finished", "digits")
     assert run["epochs"] == {"done": 6, "asked": 6}
     assert run["val_accuracy"] == result["val_accuracy"]

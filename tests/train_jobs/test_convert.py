@@ -1,0 +1,76 @@
+"""Conversion as a job: from a run, killed in mid-write, on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.artifact import MODEL_FILE, Manifest, write_manifest
+from app.config import Home
+from app.conversion import bundling
+from app.registry import Registry
+from app.settings import ConvertSettings
+from cluster.jobs import JobOutcome, run_job
+from cluster.local import LocalCluster
+from tests.app.image_trees import entries
+from tests.pipeline_run import PipelineRun
+from tests.train_jobs.test_faults import drivers
+from tests.train_jobs.test_train import tracking_runs, wait_for
+from train_jobs.convert import convert
+
+
+def versions(home: Home) -> list[str]:
+    return [version.reference for version in Registry(home).versions()]
+
+
+def unfinished(home: Home) -> list[Path]:
+    """Bundles that are being written."""
+    return list(home.bundles.iterdir()) if home.bundles.exists() else []
+
+
+def test_a_conversion_killed_in_mid_write_leaves_no_version(pipeline_run: PipelineRun, cluster: LocalCluster) -> None:
+    """Its unfinished folder goes with the next conversion, here one of a training run."""
+    home, before = pipeline_run.home, versions(pipeline_run.home)
+    argv = ["--variants", "int8", "--name", "half", pipeline_run.result["version"]]
+    outcomes: list[JobOutcome] = []
+    job = threading.Thread(
+        target=lambda: outcomes.append(
+            run_job(cluster.dashboard_url, "train_jobs.convert", argv, home=home, on_line=lambda _: None)
+        )
+    )
+    job.start()
+    wait_for(lambda: any((folder / MODEL_FILE).exists() for folder in unfinished(home)))
+    (driver,) = drivers(cluster, "half", job="train_jobs.convert")
+    driver.kill()
+    job.join(60)
+    assert outcomes[0].status == "FAILED"
+    assert versions(home) == before
+    assert len(unfinished(home)) == 1
+
+    converted = convert(ConvertSettings(source="pipeline-digits", name="from-run", variants="fp32"), home)
+    assert converted.onnx_accuracy == pipeline_run.result["test_accuracy"]["onnx"]
+    assert versions(home) == sorted([*before, "from-run/1"])
+    assert unfinished(home) == []
+
+
+def test_a_full_disk_leaves_no_version(
+    pipeline_run: PipelineRun, ray_driver: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variant is built and measured when the disk is full."""
+    home, before = pipeline_run.home, versions(pipeline_run.home)
+
+    def full(folder: Path, manifest: Manifest) -> Manifest:
+        if "fp16" in manifest.variants:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_manifest(folder, manifest)
+
+    monkeypatch.setattr(bundling, "write_manifest", full)
+    settings = ConvertSettings(source=pipeline_run.result["version"], name="full", variants="fp16")
+    with pytest.raises(OSError, match="No space left on device"):
+        convert(settings, home)
+    assert versions(home) == before
+    assert entries(home.bundles) == []
+    assert tracking_runs(home, f"convert {pipeline_run.result['version']}")[-1] == "FAILED"
