@@ -40,6 +40,7 @@ from app.options import run_job
 from app.parallel import of_first, world_size
 from app.precision import autocast
 from app.prune import keep_zeros
+from app.quantization_aware import round_layers
 from app.recompute import recompute_blocks
 from app.settings import FitSettings, LoopSettings
 from app.settings.fit import AUTO
@@ -70,6 +71,8 @@ def fit(
     """
     torch.manual_seed(settings.seed)  # the same weights in every process
     card, model = begun(settings, dataset, device, initial)
+    if settings.quantization_aware:
+        round_layers(model)
     settings = _resolved(settings, model, dataset, device)
     assert settings.epochs is not None
     assert isinstance(settings.batch_size, int)

@@ -77,6 +77,9 @@ class FitSettings:
     """auto, fp32, bf16 or fp16. auto is bf16 where the hardware has it (CUDA, a CPU with AMX), else fp32."""
     compile: bool = False
     """Compile the network with torch.compile: pays on long runs (docs/PERFORMANCE.md)."""
+    quantization_aware: bool = False
+    """Compute with weights and activations rounded as an int8 graph rounds them, so that the network learns to bear
+    it: for a few epochs at a low learning rate, from --init."""
     flip: bool | None = None
     """Mirror half of the images. Unless given: on, and off for digits (a mirrored digit is another one)."""
     alternate_flip: bool = True
