@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
 
 from app.artifact import CHECKPOINT_FILE, MODEL_FILE
+from app.atomic_folder import scratch
 from app.config import CPU
 from app.conversion.answers import compare_answers
-from app.conversion.builders import Sources, build
+from app.conversion.builders import Sources, build, is_tflite, trace_tflite
 from app.conversion.bundling import Built
 from app.conversion.variants import KINDS, load_variant
 from app.datasets import Dataset, load
@@ -30,8 +32,20 @@ def build_variants(
     """
     say(f"building {', '.join(names)}")
     known = ray.put(reference)
-    task = ray.remote(num_cpus=CPU.conversion_task, max_retries=1)(_build)
-    waiting = {task.remote(name, folder, dataset.folder, known, accuracy_loss_limit): name for name in names}
+    as_task = ray.remote(num_cpus=CPU.conversion_task, max_retries=1)
+    trace, task = as_task(_trace_tflite), as_task(_build)
+    with scratch(folder.parent) as beside:
+        traced: Any = trace.remote(folder / CHECKPOINT_FILE, beside) if any(map(is_tflite, names)) else None
+        waiting = {}
+        for name in names:
+            begins_with = traced if is_tflite(name) else None
+            waiting[task.remote(name, folder, dataset.folder, known, accuracy_loss_limit, begins_with)] = name
+        built = _collect(waiting)
+    return [built[name] for name in names]
+
+
+def _collect(waiting: dict[ray.ObjectRef[Built], str]) -> dict[str, Built]:
+    """What came of each task. Raises BadInput where a task did."""
     built = {}
     left = list(waiting)
     while left:
@@ -45,18 +59,32 @@ def build_variants(
                 raise cause from error
             built[name] = Built(name=name, failure=f"it cannot be built: {_reason(cause)}")
         say(f"  {name}: {built[name].failure or 'built'}")
-    return [built[name] for name in names]
+    return built
 
 
-def _build(name: str, folder: Path, dataset_folder: Path, reference: np.ndarray, accuracy_loss_limit: float) -> Built:
+def _trace_tflite(checkpoint: Path, folder: Path) -> Path:
+    """On a worker."""
+    file = folder / KINDS["tflite"].file
+    trace_tflite(checkpoint, file)
+    return file
+
+
+def _build(
+    name: str,
+    folder: Path,
+    dataset_folder: Path,
+    reference: np.ndarray,
+    accuracy_loss_limit: float,
+    traced: Path | None,
+) -> Built:
     """On a worker."""
     dataset = load(dataset_folder)
     out = folder / KINDS[name].file
     sources = Sources(
         fp32=folder / MODEL_FILE,
-        checkpoint=folder / CHECKPOINT_FILE,
         dataset=dataset,
         accuracy_loss_limit=accuracy_loss_limit,
+        tflite=traced,
     )
     made_with = build(name, sources, out)
     probabilities = predict_in_batches(load_variant(out), dataset.test.images)

@@ -1,7 +1,8 @@
-"""Builds the file of each variant from a bundle's fp32 graph or its checkpoint."""
+"""Builds the file of each variant from a bundle's fp32 graph, in ONNX or TFLite."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,20 @@ class Sources:
 
     fp32: Path
     """The finished ONNX graph."""
-    checkpoint: Path
     dataset: Dataset
     accuracy_loss_limit: float
+    tflite: Path | None = None
+    """The fp32 TFLite file that every variant of that format begins with: to trace it takes longest."""
+
+
+def is_tflite(name: str) -> bool:
+    return KINDS[name].file.endswith(".tflite")
+
+
+def trace_tflite(checkpoint: Path, out: Path) -> None:
+    """Writes `Sources.tflite`. Raises MantaError when litert-torch is missing, or cannot convert an operator."""
+    card, classifier = read_model(checkpoint)
+    export_tflite(ServingModel(classifier), card.input_size, out)
 
 
 def build(name: str, sources: Sources, out: Path) -> dict[str, Any]:
@@ -69,18 +81,16 @@ def _fp16(sources: Sources, out: Path) -> dict[str, Any]:
 
 
 def _tflite(sources: Sources, out: Path) -> dict[str, Any]:
-    card, classifier = read_model(sources.checkpoint)
-    export_tflite(ServingModel(classifier), card.input_size, out)
+    assert sources.tflite is not None
+    shutil.copyfile(sources.tflite, out)
     return {}
 
 
 def _quantized_tflite(precision: Precision) -> Callable[[Sources, Path], dict[str, Any]]:
     def build_it(sources: Sources, out: Path) -> dict[str, Any]:
         calibration = calibration_images(sources.dataset.train)
-        whole = out.with_name(f"{out.name}.fp32")
-        _tflite(sources, whole)
-        quantize_tflite(whole, out, precision, calibration)
-        whole.unlink()
+        assert sources.tflite is not None
+        quantize_tflite(sources.tflite, out, precision, calibration)
         return {}
 
     return build_it

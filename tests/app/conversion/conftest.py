@@ -28,10 +28,13 @@ class DenseDigits:
     measured: Measured
 
     @property
+    def checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_FILE
+
+    @property
     def sources(self) -> Sources:
         return Sources(
             fp32=self.folder / MODEL_FILE,
-            checkpoint=self.folder / CHECKPOINT_FILE,
             dataset=self.dataset,
             accuracy_loss_limit=0.003,
         )

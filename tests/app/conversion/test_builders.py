@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from app.artifact import open_onnx_seal
 from app.conversion.answers import compare_answers
-from app.conversion.builders import build
+from app.conversion.builders import build, trace_tflite
 from app.conversion.variants import FP32, KINDS, load_variant
 from app.datasets import Split
 from app.errors import BadInput, BrokenBundle
@@ -26,11 +27,13 @@ Files = dict[str, tuple[Path, dict[str, object]]]
 
 @pytest.fixture(scope="module")
 def files(dense_digits: DenseDigits, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("variants")
+    folder, traced = tmp_path_factory.mktemp("variants"), tmp_path_factory.mktemp("traced") / "model.tflite"
+    trace_tflite(dense_digits.checkpoint, traced)
+    sources = dataclasses.replace(dense_digits.sources, tflite=traced)
     found = {}
     for name in BUILT:
         path = folder / KINDS[name].file
-        found[name] = (path, build(name, dense_digits.sources, path))
+        found[name] = (path, build(name, sources, path))
     assert sorted(path.name for path in folder.iterdir()) == sorted(KINDS[name].file for name in BUILT)
     return found
 
@@ -96,8 +99,6 @@ def test_how_int8_was_chosen(files: Files) -> None:
 def test_calibration_needs_images_of_several_classes(
     name: str, labels: list[int], says: str, dense_digits: DenseDigits, tmp_path: Path
 ) -> None:
-    import dataclasses
-
     train = Split(dense_digits.dataset.train.images[: len(labels)], np.array(labels, np.int64))
     dataset = dataclasses.replace(dense_digits.dataset, train=train)
     with pytest.raises(BadInput, match=f"calibration set {says}"):

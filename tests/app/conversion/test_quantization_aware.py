@@ -65,7 +65,7 @@ def test_the_network_answers_as_its_int8_graph_will(dense_digits: DenseDigits, t
         schemes=[Scheme(calibration="minmax", per_channel=True)],
     )
     int8 = predict_in_batches(OnnxClassifier(tmp_path / "int8.onnx").predict, test.images)
-    model = ServingModel(read_model(dense_digits.sources.checkpoint)[1]).eval()
+    model = ServingModel(read_model(dense_digits.checkpoint)[1]).eval()
     names = list(model.state_dict())
     round_layers(model)
     assert list(model.state_dict()) == names
@@ -80,7 +80,7 @@ def test_a_network_learns_to_bear_it(dense_digits: DenseDigits, tmp_path: Path) 
         model="dense_cnn", epochs=1, batch_size=64, lr=1e-4, quantization_aware=True, rotate=0, colour=0, shift=0
     )
     with one_thread():
-        state = fit(settings, dense_digits.dataset, device=torch.device("cpu"), initial=dense_digits.sources.checkpoint)
+        state = fit(settings, dense_digits.dataset, device=torch.device("cpu"), initial=dense_digits.checkpoint)
     assert state.history[-1].val_accuracy > 0.9
     save(weights_only(state.card, state.model), tmp_path / "model.pt")
     again = read_model(tmp_path / "model.pt")[1]
