@@ -6,13 +6,14 @@ ray job submit --working-dir . -- python -m train_jobs.prune photos@champion --r
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from app.artifact import CHECKPOINT_FILE, open_bundle
 from app.config import Home
 from app.errors import BadInput
 from app.options import run_job
 from app.prune import Pruned, prune_checkpoint
-from app.registry import Registry
+from app.registry import ModelVersion, Registry
 from app.settings import DistillSettings, PruneSettings, TrainSettings
 from app.settings.parts import part
 from train_jobs.job import connect, finish, say
@@ -58,15 +59,24 @@ def prune(settings: PruneSettings, home: Home) -> list[tuple[TrainedVersion, Pru
         pruned = prune_checkpoint(checkpoint, start, share=now, weights=settings.weights)
         zeros = f", {pruned.zeros:,} of them zero" if settings.weights else ""
         say(f"step {step} of {settings.steps}: {pruned.parameters_before:,} -> {pruned.parameters:,} parameters{zeros}")
-        trained = train(_fine_tuning(settings, bundle.manifest.architecture, f"{base}-{step}", str(start)), home)
+        trained = train(_fine_tuning(settings, source, bundle.manifest.architecture, f"{base}-{step}", start), home)
         done.append((trained, pruned))
         checkpoint = trained.run.best_checkpoint
     return done
 
 
-def _fine_tuning(settings: PruneSettings, architecture: str, run: str, start: str) -> DistillSettings:
-    values = {**asdict(part(settings, TrainSettings)), "model": architecture, "run": run, "init": start}
-    return DistillSettings(**values, teacher=settings.version, temperature=settings.temperature, alpha=settings.alpha)
+def _fine_tuning(
+    settings: PruneSettings, source: ModelVersion, architecture: str, run: str, start: Path
+) -> DistillSettings:
+    values = {
+        **asdict(part(settings, TrainSettings)),
+        "model": architecture,
+        "name": settings.name or source.name,
+        "run": run,
+        "init": str(start),
+        "teacher": source.reference,
+    }
+    return DistillSettings(**values, temperature=settings.temperature, alpha=settings.alpha)
 
 
 if __name__ == "__main__":

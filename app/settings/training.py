@@ -118,6 +118,8 @@ class PruneSettings(TrainSettings):
 
     version: str
     """The version to prune, which is also the teacher: name/3, name@champion."""
+    name: str | None = None
+    """Name in the model registry. Unless given, that of the version."""
     remove: float = 0.5
     """Share of the channels of every layer that goes, in all steps together; of all weights with --weights."""
     steps: int = 2
