@@ -25,6 +25,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from app.allocator import keep_freed_memory
 from app.batch_size import fastest_batch_size
 from app.batches import DeviceSplit, channel_statistics, steps_per_epoch, with_defaults
 from app.checkpoint import ModelCard, read_model
@@ -183,6 +184,7 @@ def require_compiler(device: torch.device) -> None:
 
 
 def main(settings: LoopSettings) -> None:
+    keep_freed_memory()
     dataset = prepare(
         settings.data,
         cache=Home.from_env().datasets,

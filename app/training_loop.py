@@ -6,19 +6,20 @@ their augmentation, when to checkpoint, when to stop early) follows from the set
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.augment import Draws, augment, draw, draw_mixing, mixed
+from app.augment import Draws, Mixing, augment, draw, draw_mixing, joined, mixed
 from app.batches import DeviceSplit, OnProgress, global_batches, steps_per_epoch
 from app.checkpoint import EpochReport
 from app.errors import Diverged
@@ -32,6 +33,10 @@ from app.validation import evaluate
 AGREEMENTS_PER_EPOCH = 20
 """How often within an epoch the processes agree on whether a checkpoint is due, and look at the loss."""
 PROGRESS_EVERY_S = 5.0
+AUGMENTED_PIXELS = 256 * 32 * 32
+"""About as many as are augmented at once."""
+
+T = TypeVar("T")
 
 OnState = Callable[[TrainState, bool], None]
 """(state, whether a checkpoint of it is due)"""
@@ -47,6 +52,32 @@ class Hooks:
     """Within an epoch, when the last checkpoint is older than `checkpoint_minutes`."""
     on_progress: OnProgress = lambda _: None
     """Every few seconds: the share of the epoch that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A process's part of a global batch, before its images are read: where they are mixed, its partners follow it."""
+
+    rows: np.ndarray
+    """int [n], or [2n]"""
+    draws: Draws
+    mixing: Mixing | None
+
+    def batch(self, images: torch.Tensor, labels: torch.Tensor) -> Batch:
+        """Of the augmented images, and labels, of `rows`."""
+        if self.mixing is None:
+            return Batch(self.rows, self.draws.mirrored, images, labels)
+        own, partners = images.chunk(2)
+        own_labels, partner_labels = labels.chunk(2)
+        count = len(own)
+        return Batch(
+            self.rows[:count],
+            self.draws.mirrored[:count],
+            mixed(own, partners, self.mixing),
+            own_labels,
+            partner_labels,
+            self.mixing.share,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,11 +127,8 @@ class TrainingLoop:
         before = progress.totals if rank() == 0 else [0.0, 0.0, 0.0]
         totals = torch.tensor(before, dtype=torch.float64, device=self.train.device)
         clock, told = Clock(), time.monotonic()
-        for step, index in self._batches(first=progress.step):
-            loading = time.perf_counter()
+        for step, batch in self._timed(self._loaded(first=progress.step)):
             seed_dropout(step_seed(self.settings.seed, state.epoch, step), self.train.device)
-            batch = self._load(index, step)
-            progress.data_seconds += time.perf_counter() - loading
             totals += self._step(batch)
             progress.step = step + 1
             if rank() == 0 and time.monotonic() - told >= PROGRESS_EVERY_S:
@@ -112,6 +140,16 @@ class TrainingLoop:
         clock.lap(progress)
         progress.totals = sum_over_processes(totals).tolist()
 
+    def _timed(self, batches: Iterator[T]) -> Iterator[T]:
+        """The same, with the time that each takes to come added to the epoch's."""
+        while True:
+            waiting = time.perf_counter()
+            loaded = next(batches, None)
+            self.state.progress.data_seconds += time.perf_counter() - waiting
+            if loaded is None:
+                return
+            yield loaded
+
     def _batches(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
         assert isinstance(self.settings.batch_size, int)
         epoch = global_batches(
@@ -119,19 +157,33 @@ class TrainingLoop:
         )
         return ((step, index) for step, index in enumerate(epoch) if step >= first)
 
-    def _load(self, index: np.ndarray, step: int) -> Batch:
-        """This process's slice of the global batch, augmented."""
+    def _loaded(self, first: int) -> Iterator[tuple[int, Batch]]:
+        """(step, this process's slice of its global batch, augmented) from step `first` on.
+
+        Small batches are augmented several at a time: most operations on one take longer to begin than to do.
+        """
+        height, width = self.train.image_size
+        assert isinstance(self.settings.batch_size, int)
+        at_once = max(1, AUGMENTED_PIXELS // (self.settings.batch_size // world_size() * height * width))
+        batches = self._batches(first)
+        while steps := list(itertools.islice(batches, at_once)):
+            shares = [self._share(step, index) for step, index in steps]
+            rows, draws = np.concatenate([share.rows for share in shares]), joined([share.draws for share in shares])
+            inputs, labels = self._augmented(rows, draws)
+            sizes = [len(share.rows) for share in shares]
+            parts = zip(inputs.split(sizes), labels.split(sizes), strict=True)
+            for (step, _), share, (some_inputs, some_labels) in zip(steps, shares, parts, strict=True):
+                yield step, share.batch(some_inputs, some_labels)
+
+    def _share(self, step: int, index: np.ndarray) -> Share:
         settings, mine = self.settings, slice(rank(), None, world_size())
         generator = np.random.default_rng((settings.seed, self.state.epoch, step))
         draws = draw(settings, index, generator, flip=self.flip, epoch=self.state.epoch)
         mixing = draw_mixing(settings, len(index), self.train.image_size, generator)
-        inputs, labels = self._augmented(index[mine], draws.of(mine))
         if mixing is None:
-            return Batch(index[mine], draws.mirrored[mine], inputs, labels)
-        partner = mixing.partner[mine]
-        others, other_labels = self._augmented(index[partner], draws.of(partner))
-        inputs = mixed(inputs, others, mixing)
-        return Batch(index[mine], draws.mirrored[mine], inputs, labels, other_labels, mixing.share)
+            return Share(index[mine], draws.of(mine), None)
+        places = np.concatenate([np.arange(len(index))[mine], mixing.partner[mine]])
+        return Share(index[places], draws.of(places), mixing)
 
     def _augmented(self, rows: np.ndarray, draws: Draws) -> tuple[torch.Tensor, torch.Tensor]:
         images, labels = self.train.take(rows)

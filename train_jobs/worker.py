@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray.train
 
+from app.allocator import keep_freed_memory
 from app.atomic_file import write_atomically
 from app.errors import BrokenBundle, MantaError, NotFound
 from app.settings import FitSettings
@@ -69,6 +70,7 @@ def _train(task: WorkerTask) -> None:
         raise NotFound(f"this node does not see {task.dataset}: MANTA_HOME has to be shared storage")
     torch.set_num_threads(task.threads)
     os.nice(TRAINING_NICENESS)
+    keep_freed_memory()
     device = get_device()
     with tempfile.TemporaryDirectory() as folder:
         fit(

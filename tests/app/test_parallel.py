@@ -77,7 +77,7 @@ def keep(state: TrainState, rank: int, folder: Path) -> None:
 
 def watch(witness: Witness) -> None:
     """Notes the rows of every batch, and running statistics before and after they are averaged."""
-    take = DeviceSplit.take
+    take, set_seed = DeviceSplit.take, training_loop.seed_dropout
 
     def noted_take(self: DeviceSplit, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         (witness.val_rows if len(self) == VAL else witness.train_rows).extend(index.tolist())
@@ -91,13 +91,17 @@ def watch(witness: Witness) -> None:
     def noted_draw(settings: FitSettings, index: np.ndarray, generator: np.random.Generator, **options: Any) -> Draws:
         draws = draw(settings, index, generator, **options)
         witness.augmentation.append(draws.angle.tolist())
-        witness.dropout.append(torch.initial_seed())
         return draws
+
+    def noted_seed(seed: int, device: torch.device) -> None:
+        set_seed(seed, device)
+        witness.dropout.append(torch.initial_seed())
 
     patch = pytest.MonkeyPatch()
     patch.setattr(DeviceSplit, "take", noted_take)
     patch.setattr(training_loop, "average_buffers", noted_average)
     patch.setattr(training_loop, "draw", noted_draw)
+    patch.setattr(training_loop, "seed_dropout", noted_seed)
 
 
 def statistics(model: nn.Module) -> torch.Tensor:

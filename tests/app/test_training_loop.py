@@ -186,13 +186,13 @@ def test_figures_of_the_clock(dataset: Dataset) -> None:
 def test_the_best_batch_size_is_measured(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.training.fastest_batch_size", lambda _model, _size, count, _device: {48: 12}[count])
     steps: set[int] = set()
-    load = TrainingLoop._load
+    step = TrainingLoop._step
 
-    def watched(self: TrainingLoop, index: Any, step: int) -> Any:
-        steps.add(len(index))
-        return load(self, index, step)
+    def watched(self: TrainingLoop, batch: Any) -> Any:
+        steps.add(len(batch))
+        return step(self, batch)
 
-    monkeypatch.setattr(TrainingLoop, "_load", watched)
+    monkeypatch.setattr(TrainingLoop, "_step", watched)
     fit(settings(epochs=1, batch_size="auto"), dataset, device=CPU)
     assert steps == {12}
 
