@@ -38,7 +38,7 @@ class SourceFile(NamedTuple):
                 return read_member(self.path, self.member, limit=limit)
             if self.size > MAX_MEMBER_BYTES and limit is None:
                 raise BadImage(f"{self.size:,} bytes are too many for an image")
-            with Path(self.path).open("rb", buffering=0) as file:
+            with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123  (a Path takes longer than the reading)
                 return file.read(-1 if limit is None else limit)
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}") from error

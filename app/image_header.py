@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.errors import BadImage
@@ -37,6 +37,8 @@ class ImageHeader:
     format: ImageFormat
     width: int
     height: int
+    read_to: int = field(default=0, compare=False)
+    """Bytes that were looked at, from where the search for the end of a JPEG goes on."""
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -61,17 +63,17 @@ def check_whole(data: bytes, header: ImageHeader) -> None:
     Decoders do not tell: they fill the missing part with grey, or leave it black.
     """
     try:
-        whole = _WHOLE[header.format](data)
+        whole = _jpeg_whole(data, header.read_to) if header.format == "jpeg" else _WHOLE[header.format](data)
     except (struct.error, IndexError):
         whole = False
     if not whole:
         raise BadImage(f"the {header.format.upper()} image is cut off or damaged")
 
 
-def _sized(image_format: ImageFormat, width: int, height: int) -> ImageHeader:
+def _sized(image_format: ImageFormat, width: int, height: int, read_to: int = 0) -> ImageHeader:
     if width < 1 or height < 1:
         raise BadImage(f"the {image_format.upper()} header declares a size of {width}x{height} pixels")
-    return ImageHeader(image_format, width, height)
+    return ImageHeader(image_format, width, height, read_to)
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:
@@ -80,7 +82,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
         marker, position = _next_jpeg_marker(data, position)
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
-            return _sized("jpeg", width, height)
+            return _sized("jpeg", width, height, _after_jpeg_segment(data, marker, position))
         if marker in (_JPEG_SCAN, _JPEG_END):
             raise BadImage("the JPEG image has no frame header")
         position = _after_jpeg_segment(data, marker, position)
@@ -103,8 +105,9 @@ def _after_jpeg_segment(data: bytes, marker: int, position: int) -> int:
     return position + max(length, 2)
 
 
-def _jpeg_whole(data: bytes) -> bool:
-    position, marker = 2, 0
+def _jpeg_whole(data: bytes, position: int) -> bool:
+    """position: behind the frame header."""
+    marker = 0
     while marker != _JPEG_SCAN:
         marker, position = _next_jpeg_marker(data, position)
         position = _after_jpeg_segment(data, marker, position)
@@ -174,4 +177,4 @@ def _webp_whole(data: bytes) -> bool:
     return bool(8 + riff_bytes <= len(data))
 
 
-_WHOLE = {"jpeg": _jpeg_whole, "png": _png_whole, "bmp": _bmp_whole, "webp": _webp_whole}
+_WHOLE = {"png": _png_whole, "bmp": _bmp_whole, "webp": _webp_whole}

@@ -41,9 +41,9 @@ class TrainingBenchmark:
     """Folder or zip of class folders. Unless given, 10,000 synthetic JPEGs of 32x32."""
     model: str = DEFAULT_ARCHITECTURE
     """Architecture; a small one, so that overhead cannot hide behind it."""
-    epochs: int = 5
+    epochs: int = 4
     """Of each training; the first one is left out."""
-    rounds: int = 3
+    rounds: int = 5
     """How often each arrangement is trained."""
     json: str | None = None
     """File for the results."""
