@@ -28,8 +28,9 @@ from train_jobs.runs import Run
 from train_jobs.teachers import TeacherTask
 from train_jobs.worker import WorkerTask, train_worker
 
-REPORT_INTERVAL_S = "0.1"
-"""How often Ray Train's controller takes in reports; at its default of 2 s an epoch of 0.2 s would wait 1.8 s."""
+REPORT_INTERVAL_S = "0.2"
+"""How often Ray Train's controller takes in reports; at its default of 2 s an epoch of 0.2 s would wait 1.8 s, and at
+0.1 s the controller takes 3 % of a core."""
 
 
 @dataclass(frozen=True, slots=True)
