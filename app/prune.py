@@ -60,10 +60,13 @@ def prune_checkpoint(source: Path, target: Path, *, share: float, weights: bool)
 
 
 def remove_channels(model: ImageClassifier, share: float, input_size: tuple[int, int]) -> None:
-    """In place; the classes stay. share: of the channels of each layer, rounded up to leave a multiple of 8."""
+    """In place; the classes stay, and layers that are not trained: the norm of a filter that was computed from images
+    says nothing of its worth. share: of the channels of each layer, rounded up to leave a multiple of 8.
+    """
     import torch_pruning
 
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    fixed = [module for module in model.modules() if isinstance(module, nn.Conv2d) and not module.weight.requires_grad]
     model.eval().requires_grad_(True)  # the graph is found by following gradients
     classes = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     pruner = torch_pruning.pruner.MagnitudePruner(
@@ -71,7 +74,7 @@ def remove_channels(model: ImageClassifier, share: float, input_size: tuple[int,
         torch.zeros(1, 3, *input_size),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=share,
-        ignored_layers=classes,
+        ignored_layers=classes + fixed,
         round_to=ROUND_TO,
     )
     pruner.step()

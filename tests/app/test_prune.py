@@ -66,9 +66,13 @@ def test_a_pruned_network_is_narrower_and_comes_back_as_it_was(architecture: str
     assert torch.equal(answers(read_model(tmp_path / "again.pt")[1]), answers(model))
 
 
-def test_what_was_not_trained_is_not_trained_afterwards(tmp_path: Path) -> None:
-    prune_checkpoint(saved("airbench_tiny", tmp_path), tmp_path / "pruned.pt", share=0.5, weights=False)
+def test_what_was_not_trained_stays_whole_and_is_not_trained_afterwards(tmp_path: Path) -> None:
+    """Whitening filters of noise have the largest norm: pruning by it would keep those."""
+    path = saved("airbench_tiny", tmp_path)
+    prune_checkpoint(path, tmp_path / "pruned.pt", share=0.5, weights=False)
     _, model = read_model(tmp_path / "pruned.pt")
+    whole = read_model(path)[1].get_parameter("net.whitening.weight")
+    assert torch.equal(model.get_parameter("net.whitening.weight"), whole)
     assert not model.get_parameter("net.whitening.weight").requires_grad
     assert model.get_parameter("net.head.weight").requires_grad
 
