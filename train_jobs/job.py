@@ -21,6 +21,8 @@ from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
 
 if TYPE_CHECKING:
+    import torch
+
     from app.registry import Registry
 
 
@@ -72,6 +74,14 @@ def recorded(tracking_run_id: str, registry: Registry) -> Iterator[None]:
         registry.end_run(tracking_run_id, "FAILED")
         raise
     registry.end_run(tracking_run_id, "FINISHED")
+
+
+def torch_device() -> torch.device:
+    """Where this job itself computes with torch, on all cores of its machine: Ray gives a driver one thread."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def say(line: str) -> None:

@@ -13,7 +13,7 @@ from app.datasets import Dataset
 from app.errors import BadInput
 from app.registry import ModelVersion
 from app.settings import DistillSettings
-from train_jobs.job import say
+from train_jobs.job import say, torch_device
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,6 @@ def prepare_teacher(settings: DistillSettings, version: ModelVersion, dataset: D
 def cached_logits(checkpoint_sha256: str, checkpoint: Path, dataset: Dataset, home: Home) -> Path:
     """The teacher's answers to the training images; computed once for each teacher and dataset."""
     import numpy as np
-    import torch
 
     from app.batches import DeviceSplit
     from app.checkpoint import read_model
@@ -82,7 +81,7 @@ def cached_logits(checkpoint_sha256: str, checkpoint: Path, dataset: Dataset, ho
     folder = home.teachers / f"{checkpoint_sha256[:16]}-{dataset.digest[:16]}"
     if not folder.is_dir():
         say(f"asking the teacher about {len(dataset.train):,} training images")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch_device()
         model = read_model(checkpoint)[1].to(device)
         with building(folder) as partial:
             np.save(partial / LOGITS_FILE, teacher_logits(model, DeviceSplit(dataset.train, device)))

@@ -27,7 +27,7 @@ from app.settings import DistillSettings, TrainSettings
 from app.system_metrics import system_metrics
 from train_jobs.convert import ConvertedVersion, convert_run
 from train_jobs.data import prepare_on_cluster
-from train_jobs.job import Stopwatch, connect, finish, recorded, say
+from train_jobs.job import Stopwatch, connect, finish, recorded, say, torch_device
 from train_jobs.ray_training import fit_on_ray
 from train_jobs.runs import Run, new_run_name, run_to_resume
 from train_jobs.teachers import prepare_teacher
@@ -151,13 +151,11 @@ def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
 
 def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
     """Test accuracy with test-time augmentation: never mixed up with the plain one, which is what is served."""
-    import torch
-
     from app.batches import DeviceSplit
     from app.checkpoint import read_model
     from app.validation import predict
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_device()
     model = read_model(run.best_checkpoint)[1].to(device)
     probabilities = predict(model, DeviceSplit(dataset.test, device), tta=True, mirror=dataset.mirror_ok)
     measured = accuracy(probabilities, dataset.test.labels)
