@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 2rem auto; max-width: 68rem;
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 2rem auto; max-width: 82rem;
   padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin-bottom: 0.2rem; }
 p { color: #51606f; margin: 0.3rem 0 1.2rem; }
@@ -103,14 +103,20 @@ def _scatter(panel: Axes, comparison: Comparison, cost: Callable[[Row], float | 
     panel.plot(
         [cost(row) or 0.0 for row in best], [100 * (row.accuracy or 0) for row in best], color="tab:orange", zorder=1
     )
-    for number, row in enumerate(comparison.rows):
-        value = cost(row)
-        if value is None or row.accuracy is None:
-            continue
-        colour = "tab:orange" if row in best else "tab:blue"
-        panel.scatter([value], [100 * row.accuracy], color=colour, s=28, zorder=2)
-        offset = (4, 6 if number % 2 else -12)
-        panel.annotate(row.label, (value, 100 * row.accuracy), xytext=offset, textcoords="offset points", fontsize=7)
+    named: list[tuple[float, float, list[str]]] = []
+    points = [(value, 100 * row.accuracy, row) for row in comparison.rows if (value := cost(row)) and row.accuracy]
+    for value, accuracy, row in sorted(points, key=lambda point: point[:2]):
+        panel.scatter(value, accuracy, color="tab:orange" if row in best else "tab:blue", s=28, zorder=2)
+        for x, y, names in named:
+            if value < 1.4 * x and abs(accuracy - y) < 0.1:  # their labels would lie over each other
+                names.append(row.label)
+                break
+        else:
+            named.append((value, accuracy, [row.label]))
+    for value, accuracy, names in named:
+        panel.annotate(
+            "\n".join(names), (value, accuracy), xytext=(6, -4), textcoords="offset points", fontsize=7, va="top"
+        )
     panel.set_xscale("log")
     panel.margins(x=0.2, y=0.2)
     panel.set_xlabel(label)
