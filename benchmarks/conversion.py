@@ -35,8 +35,9 @@ from benchmarks.report import Report
 from train_jobs.data import dataset_of
 
 PACKAGES = ("ray", "torch", "onnx", "onnxruntime", "torch-pruning")
-TEACHER = ("--data", "digits", "--model", "resnet20", "--epochs", "12", "--workers", "1", "--name", "original")
-PRUNING = ("--data", "digits", "--remove", "0.6", "--steps", "2", "--epochs", "8", "--workers", "1", "--run", "smaller")
+FIT = ("--data", "digits", "--recipe", "standard", "--epochs", "8", "--batch-size", "64", "--workers", "1")
+TEACHER = (*FIT, "--name", "original")
+PRUNING = (*FIT, "--remove", "0.5", "--steps", "1", "--run", "smaller")
 ROUNDS = 15
 SECONDS = 0.3
 """Of each round and batch size."""
