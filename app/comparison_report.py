@@ -104,7 +104,11 @@ def _scatter(panel: Axes, comparison: Comparison, cost: Callable[[Row], float | 
         [cost(row) or 0.0 for row in best], [100 * (row.accuracy or 0) for row in best], color="tab:orange", zorder=1
     )
     named: list[tuple[float, float, list[str]]] = []
-    points = [(value, 100 * row.accuracy, row) for row in comparison.rows if (value := cost(row)) and row.accuracy]
+    points = [
+        (value, 100 * row.accuracy, row)
+        for row in comparison.rows
+        if (value := cost(row)) is not None and row.accuracy is not None
+    ]
     for value, accuracy, row in sorted(points, key=lambda point: point[:2]):
         panel.scatter(value, accuracy, color="tab:orange" if row in best else "tab:blue", s=28, zorder=2)
         for x, y, names in named:

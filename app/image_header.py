@@ -63,7 +63,7 @@ def check_whole(data: bytes, header: ImageHeader) -> None:
     Decoders do not tell: they fill the missing part with grey, or leave it black.
     """
     try:
-        whole = _jpeg_whole(data, header.read_to) if header.format == "jpeg" else _WHOLE[header.format](data)
+        whole = _WHOLE[header.format](data, header)
     except (struct.error, IndexError):
         whole = False
     if not whole:
@@ -105,9 +105,8 @@ def _after_jpeg_segment(data: bytes, marker: int, position: int) -> int:
     return position + max(length, 2)
 
 
-def _jpeg_whole(data: bytes, position: int) -> bool:
-    """position: behind the frame header."""
-    marker = 0
+def _jpeg_whole(data: bytes, header: ImageHeader) -> bool:
+    position, marker = header.read_to, 0
     while marker != _JPEG_SCAN:
         marker, position = _next_jpeg_marker(data, position)
         position = _after_jpeg_segment(data, marker, position)
@@ -122,7 +121,7 @@ def _png_header(data: bytes) -> ImageHeader:
     return _sized("png", width, height)
 
 
-def _png_whole(data: bytes) -> bool:
+def _png_whole(data: bytes, _: ImageHeader) -> bool:
     view, position = memoryview(data), 8
     while True:
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -145,8 +144,7 @@ def _bmp_header(data: bytes) -> ImageHeader:
     return _sized("bmp", width, abs(height))  # a negative height means rows from top to bottom
 
 
-def _bmp_whole(data: bytes) -> bool:
-    header = _bmp_header(data)
+def _bmp_whole(data: bytes, header: ImageHeader) -> bool:
     offset, header_size = struct.unpack_from("<II", data, 10)
     if header_size == 12:
         (bits,), compression = struct.unpack_from("<H", data, 24), _BMP_RGB
@@ -172,9 +170,9 @@ def _webp_header(data: bytes) -> ImageHeader:
     raise BadImage("the WebP image has no frame header")
 
 
-def _webp_whole(data: bytes) -> bool:
+def _webp_whole(data: bytes, _: ImageHeader) -> bool:
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     return bool(8 + riff_bytes <= len(data))
 
 
-_WHOLE = {"png": _png_whole, "bmp": _bmp_whole, "webp": _webp_whole}
+_WHOLE = {"jpeg": _jpeg_whole, "png": _png_whole, "bmp": _bmp_whole, "webp": _webp_whole}
