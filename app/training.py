@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 
+from app.openmp import WAITING
+
 if __name__ == "__main__":
-    # Read when torch loads OpenMP. Its threads otherwise spin while they wait, and where other programs want the
-    # cores too, an epoch takes ten times as long (docs/PERFORMANCE.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update({**WAITING, **os.environ})  # read when torch loads OpenMP
 
 import dataclasses
 import math

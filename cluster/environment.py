@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.config import Home
+from app.openmp import WAITING
 from cluster.ports import ServePorts
 
 MARK = "MANTA_CLUSTER_ID"
@@ -45,8 +46,7 @@ def cluster_environment(home: Home, mark: str, folder: Path, ports: ServePorts, 
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Waiting threads of torch sleep: spinning ones make an epoch ten times as long on a busy machine.
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        **{name: os.environ.get(name, value) for name, value in WAITING.items()},
         # Ray gives workers the lowest priority but one (15), and HAProxy is a worker's child: any busy
         # process beside it would starve the service. What may wait lowers its own priority.
         "RAY_worker_niceness": "0",

@@ -29,6 +29,7 @@ RESULT_PREFIX = "manta-result: "
 Status = Literal["SUCCEEDED", "FAILED", "STOPPED"]
 
 _POLL_S = 0.25
+_LONG_JOB_S, _LONG_POLL_S = 15.0, 1.0
 _PATIENCE_S = 30.0
 """How long a running job's cluster may not answer before it counts as lost."""
 _STOP_LIMIT_S = 10.0
@@ -160,6 +161,7 @@ class _Follower:
 
     def follow(self) -> JobOutcome:
         lost_since: float | None = None
+        started = time.monotonic()
         while True:
             asked = time.monotonic()
             try:
@@ -176,8 +178,10 @@ class _Follower:
             if over:
                 return self._outcome(details)
             lost_since = None
-            # Ray sends the whole log each time: a long one is read less often, a tenth of the time at most.
-            time.sleep(max(_POLL_S, 10 * (time.monotonic() - asked)))
+            # Ray sends the whole log each time: a long one is read less often, a tenth of the time at most. And reading
+            # wakes five of Ray's processes, on cores that a long job needs.
+            patience = _LONG_POLL_S if time.monotonic() - started > _LONG_JOB_S else _POLL_S
+            time.sleep(max(patience, 10 * (time.monotonic() - asked)))
 
     def _take(self, log: str, *, whole: bool) -> None:
         """Hands over the lines that are new, the last one only when it is complete."""
