@@ -139,25 +139,6 @@ def runs_version(application: Mapping[str, Any], served: ServedVersion) -> bool:
     return (arguments.get("version"), arguments.get("bundle_uri"), arguments.get("variant", "fp32")) == wanted
 
 
-def check_compatible(manifests: Mapping[str, Manifest], champion: str) -> None:
-    """Versions (by name) that are served together answer the same question about the same images.
-
-    Raises BadInput when labels or input differ from the champion's.
-    """
-    reference = manifests[champion]
-    for version, manifest in manifests.items():
-        if manifest.labels != reference.labels:
-            raise BadInput(
-                f"version {version} has other labels than version {champion} ({_difference(manifest, reference)}); "
-                "they cannot be served together"
-            )
-        if manifest.input != reference.input:
-            raise BadInput(
-                f"version {version} takes {_described(manifest)} and version {champion} {_described(reference)}; "
-                "they cannot be served together"
-            )
-
-
 def _version_from(values: Mapping[str, Any]) -> ServedVersion:
     names = ("version", "bundle_uri", "variant", "weight")
     plain = ServedVersion(**{name: values[name] for name in names}, aliases=tuple(values["aliases"]))
@@ -175,12 +156,3 @@ def _fragment(name: str, scale: Scale | None) -> dict[str, Any]:
 def _read(name: str) -> dict[str, Any]:
     fragment: dict[str, Any] = yaml.safe_load((_FRAGMENTS / f"{name}.yaml").read_text(encoding="utf-8"))
     return fragment
-
-
-def _difference(manifest: Manifest, reference: Manifest) -> str:
-    changed = sorted(set(manifest.labels) ^ set(reference.labels))
-    return ", ".join(changed[:5]) + ("..." if len(changed) > 5 else "") if changed else "in another order"
-
-
-def _described(manifest: Manifest) -> str:
-    return f"{manifest.input.height}x{manifest.input.width} images resized by {manifest.input.resize}"
