@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from app.buckets import rebalance
 from app.errors import BadInput, NotFound
 from app.strict_model import first_complaint
-from app.traffic_file import CHAMPION, Quality, Shadow, TrafficFile, TrafficVersion
+from app.traffic_file import CHAMPION, Guardrails, Quality, Shadow, TrafficFile, TrafficVersion
 
 WHOLE = 100.0
 
@@ -22,9 +22,7 @@ WHOLE = 100.0
 def replaced(traffic: TrafficFile, model: str, champion: TrafficVersion) -> TrafficFile:
     """One version takes all traffic, as the champion; nothing else stays."""
     alone = _as_champion(champion, WHOLE)
-    return TrafficFile(
-        revision=traffic.revision + 1, model=model, versions=(alone,), guardrails=traffic.guardrails
-    )
+    return TrafficFile(revision=traffic.revision + 1, model=model, versions=(alone,), guardrails=traffic.guardrails)
 
 
 def added(traffic: TrafficFile, version: TrafficVersion, percent: float = 0.0) -> TrafficFile:
@@ -109,6 +107,10 @@ def with_quality(traffic: TrafficFile, quality: Quality) -> TrafficFile:
     for version in sorted(quality.versions):
         _get(traffic, version)
     return _changed(traffic, quality=quality)
+
+
+def with_guardrails(traffic: TrafficFile, guardrails: Guardrails) -> TrafficFile:
+    return _changed(traffic, guardrails=guardrails)
 
 
 def percent_of(traffic: TrafficFile) -> dict[str, float]:

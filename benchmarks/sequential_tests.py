@@ -96,9 +96,7 @@ def safe_test(rng: np.random.Generator, scenario: Scenario, *, tests: int, block
     sizes, rates = (others, 1), (scenario.champion, scenario.challenger)
     correct = [rng.binomial(n, rate, (tests, blocks)).astype(float) for n, rate in zip(sizes, rates, strict=True)]
     before = np.arange(blocks)
-    learned = [
-        (c.cumsum(1) - c + 0.18) / (n * before + 0.36) for c, n in zip(correct, sizes, strict=True)
-    ]
+    learned = [(c.cumsum(1) - c + 0.18) / (n * before + 0.36) for c, n in zip(correct, sizes, strict=True)]
     null = sum(n * rate for n, rate in zip(sizes, learned, strict=True)) / size
     log_e = np.zeros((tests, blocks))
     for c, n, rate in zip(correct, sizes, learned, strict=True):
@@ -131,7 +129,8 @@ def _largest_log_ratio(feedback: Streams, null: Rates) -> np.ndarray:
     """float64 [E, L]: how much better the observed rates explain the counts than these do."""
     arms = feedback.champion, feedback.challenger
     return np.sum(
-        [_log_likelihood(arm, arm.rate) - _log_likelihood(arm, rate) for arm, rate in zip(arms, null, strict=True)], axis=0
+        [_log_likelihood(arm, arm.rate) - _log_likelihood(arm, rate) for arm, rate in zip(arms, null, strict=True)],
+        axis=0,
     )
 
 

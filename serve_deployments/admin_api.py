@@ -37,19 +37,13 @@ class AdminApi:
         self._control = control
         self._bodies = bodies
         self._token = token.encode()
+        changes = ("deploy", "undeploy", "weights", "shadow", "quality", "guardrails", "promote", "rollback")
         self.routes: dict[str, dict[str, Operation]] = {
-            "/admin/traffic": {"GET": self._traffic, "PUT": self._put_traffic},
-            "/admin/weights": {"POST": self._forward("weigh")},
-            "/admin/shadow": {"POST": self._forward("shadow")},
-            "/admin/quality": {"POST": self._forward("set_quality")},
-            "/admin/guardrails": {"POST": self._forward("set_guardrails")},
-            "/admin/deploy": {"POST": self._forward("deploy")},
-            "/admin/undeploy": {"POST": self._forward("undeploy")},
-            "/admin/promote": {"POST": self._forward("promote")},
-            "/admin/rollback": {"POST": self._forward("rollback")},
+            "/admin/traffic": {"GET": self._ask("traffic"), "PUT": self._put_traffic},
+            "/admin/ab": {"GET": self._ask("ab")},
+            "/admin/decisions": {"GET": self._ask("decisions")},
             "/admin/operation": {"GET": self._operation},
-            "/admin/ab": {"GET": self._ab},
-            "/admin/decisions": {"GET": self._decisions},
+            **{f"/admin/{kind}": {"POST": self._change(kind)} for kind in changes},
         }
 
     def check(self, request: Request) -> None:
@@ -61,31 +55,25 @@ class AdminApi:
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
             raise Unauthorized("this route needs the header `Authorization: Bearer <admin token>`")
 
-    def _forward(self, method: str) -> Operation:
-        async def operation(request: Request) -> Any:
-            return await self._control.call(method, await self._values(request))
+    def _ask(self, method: str) -> Operation:
+        async def operation(_request: Request) -> Any:
+            return await self._control.call(method)
 
         return operation
 
-    async def _values(self, request: Request) -> dict[str, Any]:
-        if not request.headers.get("content-length", "").strip("0") and "transfer-encoding" not in request.headers:
-            return {}
-        return read_object(await self._bodies.read(request))
+    def _change(self, kind: str) -> Operation:
+        async def operation(request: Request) -> Any:
+            body = await self._bodies.read(request)
+            return await self._control.call("change", kind, read_object(body) if body else {})
 
-    async def _traffic(self, _request: Request) -> Any:
-        return await self._control.call("traffic")
+        return operation
 
     async def _put_traffic(self, request: Request) -> Any:
-        return await self._control.call("put_traffic", await self._values(request))
+        """All of it that can be declared: weights, shadow, quality and guardrails of versions that are deployed."""
+        return await self._control.call("change", "traffic", read_object(await self._bodies.read(request)))
 
     async def _operation(self, request: Request) -> Any:
         identifier = request.query_params.get("id")
         if not identifier:
             raise BadInput("which operation? Add ?id=, from the answer that began it")
         return await self._control.call("operation", identifier)
-
-    async def _ab(self, _request: Request) -> Any:
-        return await self._control.call("ab")
-
-    async def _decisions(self, _request: Request) -> Any:
-        return await self._control.call("decisions")

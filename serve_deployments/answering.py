@@ -77,17 +77,15 @@ class _Question:
         if assigned.arm is Arm.PINNED or (alone and assigned.version in self.versions):
             rows = await self._ask(self.versions[assigned.version], assigned.arm, self.pixels)
             return Asked(_scored(rows, assigned.version), assigned.arm)
-        rows = await self._try(assigned.version, assigned.arm, self.pixels)
-        if rows is not None:
-            return Asked(_scored(rows, assigned.version), assigned.arm)
+        tried = await self._try(assigned.version, assigned.arm, self.pixels)
+        if tried is not None:
+            return Asked(_scored(tried, assigned.version), assigned.arm)
         return await self._stand_in()
 
     async def ensemble(self, assigned: Ensemble) -> Asked:
         """The mean over the members that answer, by their weights."""
         members = list(assigned.weights)
-        answers = await asyncio.gather(
-            *(self._try(member, Arm.QUALITY, self.pixels) for member in members)
-        )
+        answers = await asyncio.gather(*(self._try(member, Arm.QUALITY, self.pixels) for member in members))
         there = [(member, rows) for member, rows in zip(members, answers, strict=True) if rows is not None]
         if not there:
             return await self._stand_in()
@@ -151,8 +149,6 @@ class _Question:
         name, outcome, started = version.spec.version, "error", time.perf_counter()
         try:
             rows = await version.batcher.submit(pixels)
-            outcome = "ok"
-            return rows
         except Overloaded:
             outcome = "overloaded"
             raise
@@ -164,10 +160,12 @@ class _Question:
             late = arm is not Arm.CHAMPION and time.perf_counter() - started >= self.challenger_timeout_s
             outcome = "timeout" if late else "cancelled"
             raise
+        else:
+            outcome = "ok"
+            self.tally.count("manta_images", (name, arm), len(pixels))
+            return rows
         finally:
             self.tally.count("manta_requests", (name, arm, outcome))
-            if outcome == "ok":
-                self.tally.count("manta_images", (name, arm), len(pixels))
 
 
 def _scored(rows: Sequence[np.ndarray], version: str) -> list[Scored]:

@@ -41,9 +41,7 @@ class ControlClient:
 
     async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float) -> Any:
         # In a context of its own, since a client that leaves must not cancel a change that has begun.
-        task = asyncio.get_running_loop().create_task(
-            self._remote(method, arguments), context=contextvars.Context()
-        )
+        task = asyncio.get_running_loop().create_task(self._remote(method, arguments), context=contextvars.Context())
         async with asyncio.timeout(timeout_s):
             return await asyncio.shield(task)
 

@@ -37,9 +37,9 @@ COUNT_INTERVAL_S = 0.25
 class Deployed:
     """One traffic file in effect. A request keeps the one that it began with."""
 
-    traffic: TrafficFile = TrafficFile()
+    traffic: TrafficFile = field(default_factory=TrafficFile)
     versions: Mapping[str, ServedVersion] = field(default_factory=dict)
-    assignment: Assignment = Assignment(TrafficFile())
+    assignment: Assignment = field(default_factory=lambda: Assignment(TrafficFile()))
 
     @property
     def champion(self) -> ServedVersion | None:

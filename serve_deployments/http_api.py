@@ -25,7 +25,7 @@ import app
 from app.errors import BadImage, BadInput, ClusterError, NotFound
 from app.predictions import top_predictions
 from serve_deployments import metrics
-from serve_deployments.admin_api import AdminApi
+from serve_deployments.admin_api import AdminApi, Control
 from serve_deployments.assignment import Caller
 from serve_deployments.cors import Cors
 from serve_deployments.problem import NotAllowed, problem, status_and_detail
@@ -73,6 +73,8 @@ class Predictor(Protocol):
     def readiness(self) -> Readiness: ...
 
     def model_info(self) -> dict[str, Any]: ...
+
+    def labels(self) -> Sequence[str]: ...
 
     def count_http(self, route: str, status: int) -> None: ...
 

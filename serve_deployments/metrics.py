@@ -34,7 +34,9 @@ COUNTERS = {
     ),
     "manta_images": Described("Images answered.", ("version", "arm")),
     "manta_bad_images": Described("Images that could not be decoded."),
-    "manta_fallbacks": Described("Requests that the champion answered in place of another version.", ("version", "reason")),
+    "manta_fallbacks": Described(
+        "Requests that the champion answered in place of another version.", ("version", "reason")
+    ),
     "manta_breaker_opened": Described("Times that a failing version was taken out for a while.", ("version",)),
     "manta_shadow": Described(
         "Copied requests by what came of them: agree, disagree, error, dropped.", ("version", "outcome")

@@ -1,4 +1,4 @@
-"""Answers to the very same bytes by the very same version, for a while. Off unless the router's arguments set a size."""
+"""Answers to the very same bytes by the very same version, for a while. Off unless the arguments set a size."""
 
 from __future__ import annotations
 

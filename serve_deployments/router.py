@@ -64,7 +64,7 @@ class Service:
         if self._caches:
             self.tally.count("manta_cache", ("hit",), known.hits)
             self.tally.count("manta_cache", ("miss",), len(fresh))
-            known.keep([row if _is_own(row, assigned) else None for row in fresh])
+            known.keep([_own(row, assigned) for row in fresh])
         rest = iter(fresh)
         rows = [found if found is not None else next(rest) for found in known.found]
         answer = Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows)
@@ -105,9 +105,14 @@ class Service:
             if isinstance(row, Classified):
                 class_id = int(row.probabilities.argmax())
                 confidence = float(row.probabilities[class_id])
-                self.answers.add(
-                    LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now)
-                )
+                self.answers.add(LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now))
+
+    def labels(self) -> Sequence[str]:
+        """Raises ClusterError when nothing is deployed."""
+        return self.fleet.deployed.manifest.labels
+
+    def count_http(self, route: str, status: int) -> None:
+        self.tally.count("manta_http_requests", (route, str(status)))
 
     def gauges(self) -> Gauges:
         gauges: Gauges = {
@@ -173,9 +178,13 @@ class Router:
         self._service = Service(args)
         control = ControlClient()
         bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
-        admin = AdminApi(control, self._service, bodies, token=os.environ.get("MANTA_ADMIN_TOKEN", ""))
         self._api = HttpApi(
-            self._service, bodies, admin=admin, max_images=args.max_images, allow_origins=args.allow_origins
+            self._service,
+            bodies,
+            admin=AdminApi(control, bodies, token=os.environ.get("MANTA_ADMIN_TOKEN", "")),
+            control=control,
+            max_images=args.max_images,
+            allow_origins=args.allow_origins,
         )
         openapi_json()  # parsed here, not while the first request waits
         replica = serve.get_replica_context().replica_id.unique_id
@@ -202,9 +211,11 @@ def _graph(deployed: Deployed, assigned: Assigned) -> str | None:
     return f"{spec.application} {spec.bundle_uri}"
 
 
-def _is_own(row: Classified | BadImage, assigned: Assigned) -> bool:
-    """Whether the version that was asked answered itself."""
-    return isinstance(row, Classified) and isinstance(assigned, Single) and row.version == assigned.version
+def _own(row: Classified | BadImage, assigned: Assigned) -> Classified | None:
+    """The row, if the version that was asked answered itself."""
+    if isinstance(row, BadImage) or not isinstance(assigned, Single) or row.version != assigned.version:
+        return None
+    return row
 
 
 def _answered_by(rows: Sequence[Classified | BadImage], assigned: Assigned) -> str:

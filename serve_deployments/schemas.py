@@ -39,6 +39,15 @@ class ClassifierArgs(Strict):
     """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
 
 
+class ControlArgs(Strict):
+    """Arguments of `serve_deployments.build:control`."""
+
+    answer_after_s: float = Field(default=5.0, gt=0, le=30)
+    """Seconds that a change may take before the caller is told to ask again."""
+    longest_window_s: float = Field(default=600.0, gt=0)
+    """How far back windows reach."""
+
+
 class RouterArgs(Strict):
     """Arguments of `serve_deployments.build:router`: limits and pace, never which model."""
 

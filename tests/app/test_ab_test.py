@@ -94,7 +94,13 @@ def test_counts_that_cannot_be(n: int, correct: int) -> None:
 
 @pytest.mark.parametrize(
     ("alpha", "margin", "match"),
-    [(0.0, 0.01, "alpha"), (1.0, 0.01, "alpha"), (float("nan"), 0.01, "alpha"), (0.05, 0.0, "margin"), (0.05, 1.1, "margin")],
+    [
+        (0.0, 0.01, "alpha"),
+        (1.0, 0.01, "alpha"),
+        (float("nan"), 0.01, "alpha"),
+        (0.05, 0.0, "margin"),
+        (0.05, 1.1, "margin"),
+    ],
 )
 def test_settings_that_make_no_sense(alpha: float, margin: float, match: str) -> None:
     with pytest.raises(BadInput, match=match):
@@ -114,7 +120,9 @@ def test_several_challengers_share_alpha() -> None:
     assert [one.challenger.name for one in both.contrasts] == ["b", "c"]
     assert first.p_value == pytest.approx(2 * alone.p_value)
     at_half = compare(champion, {"b": good}, alpha=0.025).contrasts[0]
-    assert (first.interval.low, first.interval.high) == pytest.approx((at_half.interval.low, at_half.interval.high), abs=1e-6)
+    assert (first.interval.low, first.interval.high) == pytest.approx(
+        (at_half.interval.low, at_half.interval.high), abs=1e-6
+    )
     assert first.challenger == alone.challenger, "an arm's own interval is about that arm alone"
 
 

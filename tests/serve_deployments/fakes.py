@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from serve_deployments.traffic import Caller
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,7 +19,6 @@ from app.imaging import RESIZE_RULE, encode_png
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
 from serve_deployments.request_body import Bodies
-from serve_deployments.traffic import Caller
 from tests.bundles import COLOURS
 
 SIZE = 8

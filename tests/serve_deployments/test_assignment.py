@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from serve_deployments.traffic import Caller, choose
 
 from app.errors import ClusterError
 from serve_deployments.schemas import RouterArgs, TrafficFile
-from serve_deployments.traffic import Caller, choose
 
 
 def version(name: str, weight: float, *aliases: str) -> dict[str, Any]:

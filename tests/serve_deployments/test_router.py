@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from serve_deployments.traffic import Caller
 
 from app.errors import BadImage, ClusterError
 from app.inference import OnnxClassifier
@@ -17,7 +18,6 @@ from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Classified
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
-from serve_deployments.traffic import Caller
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png, until
 
