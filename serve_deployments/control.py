@@ -100,11 +100,9 @@ class Control:
         gauges["manta_uptime_seconds", ()] = time.monotonic() - self._started
         traffic = await self._current_traffic()
         if traffic is not None:
-            champion = traffic.champion
             for version, percent in percent_of(traffic).items():
-                role = (
-                    "champion" if champion and version == champion.version else "challenger" if percent else "standby"
-                )
+                is_champion = CHAMPION in traffic[version].aliases
+                role = CHAMPION if is_champion else "challenger" if percent else "standby"
                 gauges["manta_version_weight", (version, role)] = percent
         return render(self._windows.total(), gauges)
 

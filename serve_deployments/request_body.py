@@ -91,10 +91,7 @@ async def read_predict(request: Request, bodies: Bodies) -> PredictRequest:
         image = await bodies.read(request)
         if not image:
             raise BadInput("the body is empty")
-        query = request.query_params
-        return PredictRequest(
-            [image], _top_k_text(query.get("top_k")), _text(query, "user_id"), _text(query, "quality")
-        )
+        return _with_text_options(image, request.query_params)
     raise UnsupportedMedia(
         f"content type {kind or '(none)'} is not supported: send application/json, image/*, "
         "application/octet-stream or multipart/form-data"
@@ -188,10 +185,7 @@ async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
         if len(files) != 1:
             raise BadInput(f"one file is expected, not {len(files)}")
         image = await files[0].read()
-        fields = {
-            **request.query_params,
-            **{name: value for name, value in form.multi_items() if isinstance(value, str)},
-        }
+        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     finally:
         await form.close()
     if not image:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from serve_deployments.traffic import Caller, choose
 
-from app.errors import ClusterError
+from app.errors import BadInput, ClusterError, NotFound
 from serve_deployments.schemas import RouterArgs, TrafficFile
 
 
@@ -25,6 +25,12 @@ def version(name: str, weight: float, *aliases: str) -> dict[str, Any]:
 
 def traffic(**weights: float) -> TrafficFile:
     return TrafficFile.model_validate({"versions": [version(name, weight) for name, weight in weights.items()]})
+
+
+def choose(file: TrafficFile, caller: Caller) -> Single:
+    assigned = Assignment(file).assign(caller)
+    assert isinstance(assigned, Single)
+    return assigned
 
 
 USERS = [Caller("ignored", f"user {number}") for number in range(4000)]
@@ -61,6 +67,36 @@ def test_a_ramp_moves_only_whom_it_must() -> None:
     assert moves["champion", "challenger"] / len(USERS) == pytest.approx(0.05, abs=0.015)
 
 
+def test_arms() -> None:
+    file = TrafficFile.model_validate({"versions": [version("1", 50, "champion"), version("2", 50)]})
+    assert {choose(file, caller) for caller in USERS} == {Single("1", Arm.CHAMPION), Single("2", Arm.CHALLENGER)}
+
+
+def test_a_pinned_version_answers_whatever_its_weight() -> None:
+    assignment = Assignment(traffic(a=1, b=0), available=("a", "b"))
+    assert assignment.assign(Caller("r", version="b")) == Single("b", Arm.PINNED)
+    with pytest.raises(NotFound, match="version c is not deployed; deployed: a, b"):
+        assignment.assign(Caller("r", version="c"))
+
+
+def test_qualities_are_what_the_file_says() -> None:
+    quality = {
+        "fast": "a",
+        "auto": {"fast": "a", "accurate": "b", "threshold": 0.8},
+        "ensemble": {"a": 1, "b": 2},
+    }
+    file = traffic(a=1, b=0).model_copy(update={})
+    file = TrafficFile.model_validate({**file.model_dump(), "quality": quality})
+    assignment = Assignment(file)
+    assert assignment.assign(Caller("r", quality="fast")) == Single("a", Arm.QUALITY)
+    assert assignment.assign(Caller("r", quality="auto")) == file.quality.auto
+    assert assignment.assign(Caller("r", quality="ensemble")) == Ensemble({"a": 1, "b": 2})
+    with pytest.raises(BadInput, match="accurate is not set up"):
+        assignment.assign(Caller("r", quality="accurate"))
+    with pytest.raises(BadInput, match="one of fast, accurate"):
+        assignment.assign(Caller("r", quality="best"))
+
+
 @pytest.mark.parametrize(
     "file",
     [
@@ -73,6 +109,12 @@ def test_a_ramp_moves_only_whom_it_must() -> None:
         {"versions": None},
         {"revision": -1},
         {"wieght": 1},
+        {"versions": [version("1", 1)], "shadow": {"version": "2"}},
+        {"versions": [version("1", 1)], "quality": {"fast": "2"}},
+        {"versions": [version("1", 1)], "quality": {"auto": {"fast": "1", "accurate": "1", "threshold": 0.5}}},
+        {"versions": [version("1", 1)], "quality": {"ensemble": {"1": 1}}},
+        {"versions": [version("1", 1)], "buckets": [[10_000, "2"]]},
+        {"versions": [version("1", 1)], "buckets": [[9_999, "1"]]},
         [],
     ],
 )

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serve_deployments.traffic import Caller
 
 from app.errors import BadImage, ClusterError
 from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
+from serve_deployments.assignment import Caller
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Classified
 from serve_deployments.router import Service
