@@ -5,13 +5,13 @@ these counts what is certain by now. Its intervals hold at all times at once, so
 the test be ended whenever it says so: with alpha = 0.05, at most 5 % of all tests ever claim a difference that is not
 there. `app/e_process.py` has the method and why that holds exactly, for any number of answers and any traffic shares.
 
-**What has to be stored** are two whole numbers for each arm, `Feedback.n` and `Feedback.correct`, besides alpha, the margin
-and the number of challengers, which must stay as they were when the test began. Nothing depends on the order, so late
-feedback may be added at any time; the caller must count each answer once.
+**What has to be stored** are two whole numbers for each arm, `Feedback.n` and `Feedback.correct`, besides alpha, the
+margin and the number of challengers, which must stay as they were when the test began. Nothing depends on the order, so
+late feedback may be added at any time; the caller must count each answer once.
 
-**What has to hold.** Answers are right or wrong independently of each other, each arm's with a rate that stays the same.
-Users are assigned by chance, and whether and when feedback comes depends on the arm no differently for right than for
-wrong answers. Both arms are counted over the same time: when accuracy drifts with the hour, a change of the traffic
+**What has to hold.** Answers are right or wrong independently of each other, each arm's with a rate that stays the
+same. Users are assigned by chance, and whether and when feedback comes depends on the arm no differently for right than
+for wrong answers. Both arms are counted over the same time: when accuracy drifts with the hour, a change of the traffic
 shares midway compares different hours, so begin a new test when shares change by much.
 
 **Several challengers** are each compared with the champion at alpha / number of challengers (Bonferroni), so that alpha
@@ -132,8 +132,9 @@ def compare(
 ) -> Comparison:
     """champion: its name and feedback; challengers: feedback by name, all that ever took part in this test.
 
-    A challenger is better or worse when the whole interval of the difference lies above or below 0; otherwise equivalent
-    when it lies within -margin and +margin. Raises BadInput when there is no challenger, or alpha or margin make no sense.
+    A challenger is better or worse when the whole interval of the difference lies above or below 0; otherwise
+    equivalent when it lies within -margin and +margin. Raises BadInput when there is no challenger, or alpha or margin
+    make no sense.
     """
     if not challengers:
         raise BadInput("an A/B test needs a challenger")

@@ -9,24 +9,25 @@ expected to be:
 With every new 0 or 1, of whichever arm, this changes by a factor whose expectation is exactly 1. So it is a nonnegative
 martingale that starts at 1, however the next arm is chosen, and by Ville's inequality (1939) it ever reaches 1/alpha
 with a probability of at most alpha. Nothing here is asymptotic. It is the likelihood ratio of rates moved by `a` and
-`b` on the scale of log-odds, so a mixture of such pairs, with weights that add up to 1, is one too (Robbins 1970, method
-of mixtures; Kaufmann & Koolen 2018, arXiv:1811.11419, for several arms).
+`b` on the scale of log-odds, so a mixture of such pairs, with weights that add up to 1, is one too (Robbins 1970,
+method of mixtures; Kaufmann & Koolen 2018, arXiv:1811.11419, for several arms).
 
 **The difference.** Against "challenger - champion = d" counts what is left at the `p` it is worst for:
 `E(d) = min over p of the mixture at (p, p + d)`, which never exceeds the martingale at the true rates (an e-process:
-Ramdas et al. 2020, arXiv:2009.03167). All `d` with `E(d) < 1/alpha` together are a confidence sequence, and `1 / E(0)` is
-an always-valid p-value (Johari, Pekelis & Walsh 2015, arXiv:1512.04922). Both depend on counts alone, not on the order.
+Ramdas et al. 2020, arXiv:2009.03167). All `d` with `E(d) < 1/alpha` together are a confidence sequence, and `1 / E(0)`
+is an always-valid p-value (Johari, Pekelis & Walsh 2015, arXiv:1512.04922). Both depend on counts alone, not on the
+order.
 
 **Why moved rates, not a prior over rates.** The usual mixture has its prior over (p, q) and pays for learning both,
 though only their difference is in question. Here what is mixed over moves with the null hypothesis, against and along
 it: `a = -w*x`, `b = (1 - w)*x`. Where `w` is the challenger's share of the observations, the likelihood ratio hardly
 depends on `p`, so the minimum costs next to nothing; this is what the safe test for two proportions reaches with blocks
-of fixed sizes (Turner, Ly & Grünwald 2021, arXiv:2106.02693), but here for any order and any shares. The mixture is over
-`x` and over a few `w`, since traffic shares change. `docs/PERFORMANCE.md` has the measured gain.
+of fixed sizes (Turner, Ly & Grünwald 2021, arXiv:2106.02693), but here for any order and any shares. The mixture is
+over `x` and over a few `w`, since traffic shares change. `docs/PERFORMANCE.md` has the measured gain.
 
 **Why it is quick and exact.** The logarithm of the mixture is convex in (p, q): each `-n*log(1 + p*(e^a - 1))` is, and
-the logarithm of a sum of exponentials keeps that. So the minimum over `p` has no second one beside it, `log E` is convex
-in `d`, what is not excluded is one interval, and Newton's method finds its ends from outside.
+the logarithm of a sum of exponentials keeps that. So the minimum over `p` has no second one beside it, `log E` is
+convex in `d`, what is not excluded is one interval, and Newton's method finds its ends from outside.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ class Evidence:
 def difference_evidence(
     champion: Counts, challenger: Counts, difference: np.ndarray, start: np.ndarray | None = None
 ) -> Evidence:
-    """Against `difference` [B] of the rates (challenger - champion), each in [-1, 1]; looks from the rates `start` on."""
+    """Against `difference` [B] of the rates (challenger - champion), each in [-1, 1]; looks from the rates `start`
+    on."""
     low, high = np.maximum(0.0, -difference), np.minimum(1.0, 1.0 - difference)
     if start is None:
         n = np.maximum(champion.n + challenger.n, 1.0)
@@ -163,13 +165,14 @@ def difference_evidence(
 
 
 def log_martingale(champion: Counts, challenger: Counts, rate: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float64 [B]: logarithm of the mixture at the champion's rates [B] and the challenger's [B]; log E is its minimum."""
+    """float64 [B]: logarithm of the mixture at the champion's rates [B] and the challenger's [B]; log E is its
+    minimum."""
     return _pair(champion, challenger, rate, other)[0]
 
 
 def _pair(champion: Counts, challenger: Counts, rate: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Logarithm [B] of the mixture, shares of the alternatives in it [B, K], and of their log-likelihood ratios the first
-    derivatives by either rate and the sum of the second ones [B, K] each."""
+    """Logarithm [B] of the mixture, shares of the alternatives in it [B, K], and of their log-likelihood ratios the
+    first derivatives by either rate and the sum of the second ones [B, K] each."""
     value0, first0, second0 = _CHAMPION.against(champion, rate)
     value1, first1, second1 = _CHALLENGER.against(challenger, _between_0_and_1(other))
     log_m, share = _mixed(_PAIR_WEIGHTS + value0 + value1)

@@ -22,9 +22,9 @@ def increasing_root(
 ) -> np.ndarray:
     """float64 [B]: where B functions, none of them ever falling on [low, high], reach zero.
 
-    An end of the bracket where a function has no zero on it: `low` when it is positive everywhere, `high` when negative.
-    close_enough(values, slopes) -> bool [B] says which points may be taken. All arrays are float64 [B]. A slope that is
-    wrong costs steps, never the result.
+    An end of the bracket where a function has no zero on it: `low` when it is positive everywhere, `high` when
+    negative. close_enough(values, slopes) -> bool [B] says which points may be taken. All arrays are float64 [B]. A
+    slope that is wrong costs steps, never the result.
     """
     low, high = low.copy(), high.copy()
     low_seen, high_seen = np.zeros(len(start), bool), np.zeros(len(start), bool)

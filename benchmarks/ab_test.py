@@ -2,8 +2,9 @@
 
     python -m benchmarks.ab_test --json ab_test.json
 
-Compared with a z-test that looks once, at the end, at the number of answers that gives it a power of 80 %; with the same
-z-test looked at all the time, which is not valid; and with other tests that are (`benchmarks/sequential_tests.py`).
+Compared with a z-test that looks once, at the end, at the number of answers that gives it a power of 80 %; with the
+same z-test looked at all the time, which is not valid; and with other tests that are
+(`benchmarks/sequential_tests.py`).
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def two_intervals(feedback: Streams, alpha: float) -> np.ndarray:
 
 
 def uniform_mixture(feedback: Streams, alpha: float) -> np.ndarray:
-    """The likelihood with both accuracies uniformly distributed over the best one of equal accuracies (method of mixtures
-    with the prior over accuracies, as a Bayesian would choose it)."""
+    """The likelihood with both accuracies uniformly distributed over the best one of equal accuracies (method of
+    mixtures with the prior over accuracies, as a Bayesian would choose it)."""
     arms = feedback.champion, feedback.challenger
     pooled = _pooled(feedback)
     factorials = np.concatenate([[0.0], np.log(np.arange(1, int(max(arm.n.max() for arm in arms)) + 2)).cumsum()])

@@ -22,7 +22,7 @@ from app.ab_test import Comparison, Feedback, compare
 from app.config import Home
 from app.errors import BadInput, ClusterError, MantaError, NotFound
 from app.traffic_changes import percent_of, stopped
-from app.traffic_file import TrafficFile
+from app.traffic_file import CHAMPION, TrafficFile
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
 from serve_deployments.assignment import Arm

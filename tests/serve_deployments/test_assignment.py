@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from serve_deployments.traffic import Caller, choose
 
 from app.errors import BadInput, ClusterError, NotFound
 from serve_deployments.schemas import RouterArgs, TrafficFile
