@@ -155,7 +155,7 @@ class Control:
     async def _operate(self, identifier: str, request: ChangeRequest) -> None:
         operation = self._operations[identifier]
         try:
-            traffic = await self._apply(request, lambda statuses: operation.update(progress=dict(statuses)))
+            traffic, warning = await self._apply(request, lambda statuses: operation.update(progress=dict(statuses)))
         except MantaError as error:
             operation.update(state="failed", error=type(error).__name__, message=str(error))
         except Exception as error:
@@ -163,9 +163,16 @@ class Control:
             operation.update(state="failed", error="ClusterError", message=f"internal error: {type(error).__name__}")
         else:
             operation.update(state="done", traffic=traffic.model_dump(mode="json"), percent=percent_of(traffic))
+            if warning is not None:
+                operation.update(warning=warning)
 
-    async def _apply(self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]) -> TrafficFile:
-        """Raises what `cluster.deployment.change` raises. The decision is written down with its reason."""
+    async def _apply(
+        self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]
+    ) -> tuple[TrafficFile, str | None]:
+        """The traffic file afterwards, and what did not follow it. The decision is written down with its reason.
+
+        Raises what `cluster.deployment.change` raises.
+        """
         loop = asyncio.get_running_loop()
         before = await self._current_traffic()
         traffic = await loop.run_in_executor(
@@ -177,16 +184,23 @@ class Control:
         self._traffic = traffic
         await self._in_database(self._store.add_decision, request.who, request.what, request.why)
         logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
-        await self._move_aliases(before, traffic, request)
-        return traffic
+        return traffic, await self._follow(before, traffic, request)
 
-    async def _move_aliases(self, before: TrafficFile | None, after: TrafficFile, request: ChangeRequest) -> None:
-        """The registry's champion is the one that serves. In a task of its own: serving never imports MLflow."""
+    async def _follow(self, before: TrafficFile | None, after: TrafficFile, request: ChangeRequest) -> str | None:
+        """The registry's champion becomes the one that serves; or why it did not.
+
+        In a task of its own: serving never imports MLflow.
+        """
         was, now = before.champion if before else None, after.champion
         if now is None or (was is not None and was.version == now.version):
-            return
-        moved = _promote.remote(str(self._home.root), after.model, now.version, request.who, request.why)
-        await moved
+            return None
+        try:
+            await _promote.remote(str(self._home.root), after.model, now.version, request.who, request.why)
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            logger.exception("the registry's champion was not moved")
+            return f"version {now.version} is live, but the registry's champion was not moved: {cause}"
+        return None
 
     # What it does by itself
 

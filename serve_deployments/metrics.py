@@ -179,7 +179,7 @@ class _Families:
 def render(tally: Tally, gauges: Gauges) -> bytes:
     """Prometheus text."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(tally, gauges))  # type: ignore[arg-type]
+    registry.register(_Families(tally, gauges))
     return generate_latest(registry)
 
 

@@ -188,6 +188,8 @@ def _change(
 
     with _client(url) as client:
         done = client.change(kind, {**values, "who": f"manta, {getpass.getuser()}", "why": why}, on_progress=say)
+    if warning := done.get("warning"):
+        output.say(warning)
     if last:
         _show(done, output)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.buckets import BUCKETS, bucket_counts, bucket_of, expand, rebalance, spread
@@ -14,6 +14,7 @@ from app.errors import BadInput
 weights = st.dictionaries(st.sampled_from("abcdef"), st.floats(0.01, 100), min_size=1)
 
 
+@settings(deadline=None, max_examples=50)
 @given(weights)
 def test_counts_follow_the_weights(asked: dict[str, float]) -> None:
     counts = bucket_counts(asked)
@@ -24,6 +25,7 @@ def test_counts_follow_the_weights(asked: dict[str, float]) -> None:
         assert counts[version] >= 1
 
 
+@settings(deadline=None, max_examples=30)
 @given(weights, weights, weights)
 def test_a_change_moves_only_what_it_must(
     first: dict[str, float], second: dict[str, float], third: dict[str, float]

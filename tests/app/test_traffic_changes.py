@@ -134,5 +134,8 @@ def test_the_shadow_and_qualities_name_deployed_versions(tested: TrafficFile) ->
 
 
 def test_without_a_champion_nothing_has_a_share() -> None:
+    nobody = TrafficFile(versions=(version("1", weight=1.0),))
     with pytest.raises(BadInput, match="no version is the champion"):
-        added(TrafficFile(), version("1"), 10)
+        weighted(nobody, {"1": 10})
+    with pytest.raises(BadInput, match="no version is the champion"):
+        promoted(nobody, "1")

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import BadInput, ClusterError, NotFound
-from serve_deployments.schemas import RouterArgs, TrafficFile
+from app.traffic_file import TrafficFile
+from serve_deployments.assignment import Arm, Assignment, Caller, Ensemble, Single
+from serve_deployments.schemas import RouterArgs
 
 
 def version(name: str, weight: float, *aliases: str) -> dict[str, Any]:
@@ -26,8 +28,13 @@ def traffic(**weights: float) -> TrafficFile:
     return TrafficFile.model_validate({"versions": [version(name, weight) for name, weight in weights.items()]})
 
 
+ASSIGNMENTS: dict[str, Assignment] = {}
+"""By traffic file: a router builds one for each file, not for each request."""
+
+
 def choose(file: TrafficFile, caller: Caller) -> Single:
-    assigned = Assignment(file).assign(caller)
+    key = file.model_dump_json()
+    assigned = ASSIGNMENTS.setdefault(key, ASSIGNMENTS.get(key) or Assignment(file)).assign(caller)
     assert isinstance(assigned, Single)
     return assigned
 
@@ -36,7 +43,8 @@ USERS = [Caller("ignored", f"user {number}") for number in range(4000)]
 
 
 def test_one_version_takes_all() -> None:
-    assert {choose(traffic(a=0.3, b=0), caller).version for caller in USERS} == {"a"}
+    file = traffic(a=0.3, b=0)
+    assert {choose(file, caller).version for caller in USERS} == {"a"}
 
 
 def test_nothing_deployed() -> None:
@@ -45,12 +53,14 @@ def test_nothing_deployed() -> None:
 
 
 def test_shares_follow_the_weights() -> None:
-    counts = Counter(choose(traffic(a=6, b=3, c=1), caller).version for caller in USERS)
+    file = traffic(a=6, b=3, c=1)
+    counts = Counter(choose(file, caller).version for caller in USERS)
     assert [counts[name] / len(USERS) for name in "abc"] == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
 
 
 def test_requests_without_a_user_are_spread_by_their_id() -> None:
-    counts = Counter(choose(traffic(a=1, b=1), Caller(f"request {number}")).version for number in range(4000))
+    file = traffic(a=1, b=1)
+    counts = Counter(choose(file, Caller(f"request {number}")).version for number in range(4000))
     assert counts["a"] / 4000 == pytest.approx(0.5, abs=0.03)
 
 

@@ -83,16 +83,16 @@ def test_prometheus_reads_it() -> None:
     text = render(tally(4, 1), gauges).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     samples = {
-        (sample.name, tuple(sample.labels.values())): sample.value
+        (sample.name, *sorted(sample.labels.values())): sample.value
         for family in families.values()
         for sample in family.samples
     }
-    assert samples["manta_requests_total", ("2", "challenger", "ok")] == 4
-    assert samples["manta_images_waiting", ("2",)] == 3
-    assert samples["manta_request_seconds_bucket", ("2", "challenger", "0.0025")] == 0
-    assert samples["manta_request_seconds_bucket", ("2", "challenger", "0.005")] == 4
-    assert samples["manta_request_seconds_count", ("2", "challenger")] == 4
-    assert samples["manta_request_seconds_sum", ("2", "challenger")] == pytest.approx(0.016)
+    assert samples["manta_requests_total", "2", "challenger", "ok"] == 4
+    assert samples["manta_images_waiting", "2"] == 3
+    assert samples["manta_request_seconds_bucket", "0.0025", "2", "challenger"] == 0
+    assert samples["manta_request_seconds_bucket", "0.005", "2", "challenger"] == 4
+    assert samples["manta_request_seconds_count", "2", "challenger"] == 4
+    assert samples["manta_request_seconds_sum", "2", "challenger"] == pytest.approx(0.016)
 
 
 RULES = Guardrails(min_requests=50, max_error_rate=0.05, max_p99_ratio=5)

@@ -50,6 +50,9 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     used = set(references(DOCUMENT))
     for reference in used:
         resolved({"$ref": reference})
+    for operations in DOCUMENT["paths"].values():
+        for operation in operations.values():
+            used |= {f"#/components/securitySchemes/{name}" for each in operation.get("security", ()) for name in each}
     defined = {f"#/components/{kind}/{name}" for kind, members in DOCUMENT["components"].items() for name in members}
     assert used == defined
 

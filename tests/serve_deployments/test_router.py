@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -269,15 +270,16 @@ async def test_the_champion_answers_for_a_challenger_that_fails(service: Service
     assert "lost" in service.report("router", []).taken_out["2"]
 
 
-async def test_a_challenger_that_is_taken_out_is_tried_again(applications: Applications) -> None:
-    service = Service(RouterArgs(breaker_pause_s=0.05))
+async def test_a_challenger_that_is_taken_out_is_tried_again(
+    service: Service, applications: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, challenger = await two_versions(service, applications)
     challenger.failure = ClusterError("lost")
     for _ in range(6):
         await answered_by(service)
     challenger.failure = None
     assert await answered_by(service) == "1"
-    await asyncio.sleep(0.06)
+    monkeypatch.setattr(service.fleet["2"].breaker, "_clock", lambda: time.monotonic() + 60)
     assert [await answered_by(service) for _ in range(3)] == ["2", "2", "2"]
 
 
