@@ -66,9 +66,8 @@ class Plan:
 
     @property
     def added(self) -> list[str]:
-        """New or changed classifiers: what has to run before the traffic file may name it."""
-        apart = (ROUTER, CONTROL)
-        return [name for name, config in self.after.items() if name not in apart and config != self.before.get(name)]
+        """New or changed applications besides the traffic file."""
+        return [name for name, config in self.after.items() if name != ROUTER and config != self.before.get(name)]
 
     @property
     def dropped(self) -> list[str]:
