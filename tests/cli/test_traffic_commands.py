@@ -18,7 +18,7 @@ from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient
 from tests.bundles import write_colour_bundle
-from tests.cli.manta import assert_refused, manta, manta_json
+from tests.cli.manta import assert_refused, manta, manta_here, manta_json
 
 MODEL = "paints"
 
@@ -105,4 +105,4 @@ def test_shadow_and_qualities(home: Home, url: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(home: Home, url: str, arguments: tuple[object, ...], code: int, text: str) -> None:
-    assert_refused(manta(home, *arguments), code, text)
+    assert_refused(manta_here(home, *arguments), code, text)
