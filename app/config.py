@@ -77,6 +77,21 @@ class Home:
         return self.root / "promotions.jsonl"
 
     @property
+    def serve_lock(self) -> Path:
+        """Held by whoever changes what is served."""
+        return self.root / "serve.lock"
+
+    @property
+    def admin_token(self) -> Path:
+        """Opens the admin routes of the service on this home's cluster."""
+        return self.root / "admin_token"
+
+    @property
+    def live_database(self) -> Path:
+        """What the service's control knows: answers, feedback, counts, decisions."""
+        return self.root / "live.db"
+
+    @property
     def cluster_file(self) -> Path:
         """What `manta up` started: addresses, ports and the mark its processes carry."""
         return self.root / "cluster.json"

@@ -6,6 +6,7 @@ MantaError                      exit 1   500
 |   +-- BadImage                exit 2   400   not an image, cut off, or an unknown format
 |   |   +-- ImageTooLarge       exit 2   413   more pixels than the limit, seen before decoding
 |   +-- BodyTooLarge            exit 2   413   a request body over the limit
+|   +-- Conflict                exit 2   409   somebody else changed it in between
 +-- NotFound                    exit 3   404   a version, run, route or file that does not exist
 +-- BrokenBundle                exit 4   500   a bundle with a missing or changed file
 +-- GateFailed                  exit 5   500   a measured gate refused a model
@@ -45,6 +46,10 @@ class ImageTooLarge(BadImage):
 
 class BodyTooLarge(BadInput):
     http_status = 413
+
+
+class Conflict(BadInput):
+    http_status = 409
 
 
 class NotFound(MantaError):

@@ -47,7 +47,7 @@ def connect(home: Home) -> Connection:
         return Connection(started.dashboard_url, started)
     if started and address.rstrip("/") in (started.gcs_address, started.dashboard_url):
         return Connection(started.dashboard_url, started)
-    return Connection(_dashboard_of(address), None)
+    return Connection(dashboard_of(address), None)
 
 
 def missing_serve_flags(connection: Connection) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def missing_serve_flags(connection: Connection) -> tuple[str, ...]:
     return tuple((outcome.result or {}).get("missing", ()))
 
 
-def _dashboard_of(address: str) -> str:
+def dashboard_of(address: str) -> str:
     """The dashboard of a cluster named as Ray names them: a URL, host:port of its head, or `auto`."""
     if address.startswith(("http://", "https://")):
         return address.rstrip("/")

@@ -43,6 +43,7 @@ def cluster_environment(home: Home, mark: str, folder: Path, ports: ServePorts, 
         **_serve_settings(folder, ports, cores),
         MARK: mark,
         "MANTA_HOME": str(home.root.resolve()),
+        "MANTA_ADMIN_TOKEN": admin_token(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -97,6 +98,24 @@ def without_ray_client(ray_params: object, head: bool) -> None:  # noqa: ARG001 
     ray_params.ray_client_server_port = None  # type: ignore[attr-defined]
 
 
+def admin_token(home: Home) -> str:
+    """Opens the admin routes of this cluster's service: the user's own, else one that is written to the home folder."""
+    if token := os.environ.get("MANTA_ADMIN_TOKEN"):
+        return token
+    if token := read_admin_token(home):
+        return token
+    _write_secret(home.admin_token)
+    return read_admin_token(home)
+
+
+def read_admin_token(home: Home) -> str:
+    """The token in the home folder, or ""."""
+    try:
+        return home.admin_token.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
 def read_token() -> str | None:
     """The user's Ray token, where Ray itself looks for it, or None."""
     if token := os.environ.get("RAY_AUTH_TOKEN"):
@@ -112,7 +131,11 @@ def ensure_token() -> None:
     """Writes a token to Ray's default place, readable by the user alone, unless there is one."""
     if read_token() is not None:
         return
-    path = _default_token_path()
+    _write_secret(_default_token_path())
+
+
+def _write_secret(path: Path) -> None:
+    """Readable by the user alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32), encoding="utf-8")

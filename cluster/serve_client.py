@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 
 from app.errors import ClusterError
+from app.traffic_file import TrafficFile
 from cluster.dashboard import Dashboard, last_line
-from cluster.serve_document import ROUTER, Traffic, traffic_of
+from cluster.serve_document import ROUTER, traffic_of
 
 _PATH = "/api/serve/applications/"
 _POLL_S = 0.1
@@ -52,7 +53,7 @@ class ServeState:
         }
 
     @property
-    def traffic(self) -> Traffic | None:
+    def traffic(self) -> TrafficFile | None:
         """The traffic file, or None without a router."""
         router = self.declared.get(ROUTER)
         return traffic_of(router) if router else None

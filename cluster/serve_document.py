@@ -7,7 +7,6 @@ everything else about a running application stays as it was deployed.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,77 +14,37 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from app.artifact import Manifest
-from app.errors import BadInput, ClusterError
+from app.errors import ClusterError
+from app.strict_model import first_complaint
+from app.traffic_file import TrafficFile, TrafficVersion
 
 ROUTER = "router"
+CONTROL = "control"
 _FRAGMENTS = Path(__file__).parent / "serve"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedVersion:
-    """One model version in the traffic file."""
+def place(
+    running: Mapping[str, Mapping[str, Any]],
+    *,
+    version: str,
+    bundle_uri: str,
+    variant: str = "fp32",
+    aliases: tuple[str, ...] = (),
+) -> TrafficVersion:
+    """A version for the traffic file, under an application name that no other bundle runs under.
 
-    version: str
-    bundle_uri: str
-    """Immutable: a moved alias never changes a running application."""
-    variant: str = "fp32"
-    aliases: tuple[str, ...] = ()
-    weight: float = 0.0
-    """Share of the traffic, relative to the other weights."""
-
-    suffix: str = ""
-    """Sets its application's name apart from that of another bundle with the same version."""
-
-    @property
-    def application(self) -> str:
-        """Runs this bundle and variant and no other."""
-        return f"classifier-{self.version}" + ("" if self.variant == "fp32" else f"-{self.variant}") + self.suffix
-
-    def beside(self, running: Mapping[str, Mapping[str, Any]]) -> ServedVersion:
-        """The same version under a name that no other bundle runs under.
-
-        Version 1 of two models, say: an application that changed its bundle would answer for both meanwhile.
-        """
-        apart = dataclasses.replace(self, suffix="-" + hashlib.sha256(self.bundle_uri.encode()).hexdigest()[:8])
-        for each in (self, apart):
-            if each.application in running and runs_version(running[each.application], each):
-                return each
-        return apart if self.application in running else self
-
-    def to_dict(self) -> dict[str, Any]:
-        """The router's schema: the application's name, not how it came about."""
-        values = {**dataclasses.asdict(self), "aliases": list(self.aliases), "application": self.application}
-        del values["suffix"]
-        return values
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """Who answers: the router's `user_config`. Without versions the service answers 503."""
-
-    model: str
-    versions: tuple[ServedVersion, ...] = ()
-    revision: int = 0
-    """Grows with every change."""
-
-    @property
-    def champion(self) -> ServedVersion | None:
-        return next((version for version in self.versions if "champion" in version.aliases), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        versions = [version.to_dict() for version in self.versions]
-        return {"revision": self.revision, "model": self.model, "versions": versions}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Traffic:
-        """Reads a deployed `user_config`. Raises ClusterError for one that this Manta did not write."""
-        try:
-            versions = tuple(_version_from(version) for version in values["versions"])
-            return cls(model=values["model"], versions=versions, revision=values["revision"])
-        except (KeyError, TypeError) as error:
-            raise ClusterError(f"the deployed traffic file is not Manta's: {error}") from error
+    running: applications by name. Version 1 of two models, say, gets two names: an application that changed its bundle
+    would answer for both meanwhile.
+    """
+    plain = f"classifier-{version}" + ("" if variant == "fp32" else f"-{variant}")
+    apart = f"{plain}-{hashlib.sha256(bundle_uri.encode()).hexdigest()[:8]}"
+    placed = TrafficVersion(version=version, application=plain, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
+    for name in (plain, apart):
+        if name in running and runs_version(running[name], placed):
+            return placed.model_copy(update={"application": name})
+    return placed.model_copy(update={"application": apart if plain in running else plain})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +56,7 @@ class Scale:
     """ONNX Runtime threads of a classifier replica."""
 
 
-def classifier_application(served: ServedVersion, scale: Scale | None = None) -> dict[str, Any]:
+def classifier_application(served: TrafficVersion, scale: Scale | None = None) -> dict[str, Any]:
     """The application that runs this version and nothing else."""
     application = _fragment("classifier", scale)
     arguments: dict[str, Any] = {"version": served.version, "bundle_uri": served.bundle_uri, "variant": served.variant}
@@ -111,17 +70,26 @@ def router_application(scale: Scale | None = None) -> dict[str, Any]:
     return _fragment("router", scale)
 
 
-def with_traffic(router: Mapping[str, Any], traffic: Traffic) -> dict[str, Any]:
+def control_application() -> dict[str, Any]:
+    """The application that watches routers and changes the traffic file."""
+    return _fragment("control", None)
+
+
+def with_traffic(router: Mapping[str, Any], traffic: TrafficFile) -> dict[str, Any]:
     """The same router application, with this traffic file as its deployment's `user_config`."""
-    deployments = [{**deployment, "user_config": traffic.to_dict()} for deployment in router["deployments"]]
+    user_config = traffic.model_dump(mode="json")
+    deployments = [{**deployment, "user_config": user_config} for deployment in router["deployments"]]
     return {**router, "deployments": deployments}
 
 
-def traffic_of(router: Mapping[str, Any]) -> Traffic:
-    """The traffic file in a router application. Raises ClusterError when there is none."""
+def traffic_of(router: Mapping[str, Any]) -> TrafficFile:
+    """The traffic file in a router application. Raises ClusterError when there is none that this Manta can read."""
     for deployment in router.get("deployments", ()):
         if deployment.get("user_config"):
-            return Traffic.from_dict(deployment["user_config"])
+            try:
+                return TrafficFile.model_validate(deployment["user_config"])
+            except ValidationError as error:
+                raise ClusterError(f"the deployed traffic file is not Manta's: {first_complaint(error)}") from error
     raise ClusterError("the router has no traffic file")
 
 
@@ -132,36 +100,11 @@ def build_document(applications: Iterable[Mapping[str, Any]], *, host: str, port
     return {**service, "http_options": http_options, "applications": [dict(each) for each in applications]}
 
 
-def runs_version(application: Mapping[str, Any], served: ServedVersion) -> bool:
+def runs_version(application: Mapping[str, Any], served: TrafficVersion) -> bool:
     """Whether a deployed application runs exactly this bundle and variant."""
     arguments = application.get("args") or {}
     wanted = (served.version, served.bundle_uri, served.variant)
     return (arguments.get("version"), arguments.get("bundle_uri"), arguments.get("variant", "fp32")) == wanted
-
-
-def check_compatible(manifests: Mapping[str, Manifest], champion: str) -> None:
-    """Versions (by name) that are served together answer the same question about the same images.
-
-    Raises BadInput when labels or input differ from the champion's.
-    """
-    reference = manifests[champion]
-    for version, manifest in manifests.items():
-        if manifest.labels != reference.labels:
-            raise BadInput(
-                f"version {version} has other labels than version {champion} ({_difference(manifest, reference)}); "
-                "they cannot be served together"
-            )
-        if manifest.input != reference.input:
-            raise BadInput(
-                f"version {version} takes {_described(manifest)} and version {champion} {_described(reference)}; "
-                "they cannot be served together"
-            )
-
-
-def _version_from(values: Mapping[str, Any]) -> ServedVersion:
-    names = ("version", "bundle_uri", "variant", "weight")
-    plain = ServedVersion(**{name: values[name] for name in names}, aliases=tuple(values["aliases"]))
-    return dataclasses.replace(plain, suffix=values["application"].removeprefix(plain.application))
 
 
 def _fragment(name: str, scale: Scale | None) -> dict[str, Any]:
@@ -175,12 +118,3 @@ def _fragment(name: str, scale: Scale | None) -> dict[str, Any]:
 def _read(name: str) -> dict[str, Any]:
     fragment: dict[str, Any] = yaml.safe_load((_FRAGMENTS / f"{name}.yaml").read_text(encoding="utf-8"))
     return fragment
-
-
-def _difference(manifest: Manifest, reference: Manifest) -> str:
-    changed = sorted(set(manifest.labels) ^ set(reference.labels))
-    return ", ".join(changed[:5]) + ("..." if len(changed) > 5 else "") if changed else "in another order"
-
-
-def _described(manifest: Manifest) -> str:
-    return f"{manifest.input.height}x{manifest.input.width} images resized by {manifest.input.resize}"

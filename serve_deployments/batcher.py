@@ -47,6 +47,16 @@ class _Entry(Generic[Item, Result]):
     sent: bool = field(default=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SentBatch:
+    """One send, after it was answered."""
+
+    items: int
+    waited_s: float
+    """Of the entry that waited longest."""
+    took_s: float
+
+
 class Batcher(Generic[Item, Result]):
     """Merges the items of many callers into calls of `send`.
 
@@ -54,9 +64,16 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, places: int, limits: BatchLimits
+        self,
+        send: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        places: int,
+        limits: BatchLimits,
+        on_batch: Callable[[SentBatch], None] = lambda _batch: None,
     ) -> None:
+        """on_batch is told of each send that was answered."""
         self._send = send
+        self._on_batch = on_batch
         self._places = places
         self._limits = limits
         self._entries: deque[_Entry[Item, Result]] = deque()
@@ -167,6 +184,8 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
         items = [item for entry in batch for item in entry.items]
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 results = await self._send(items)
@@ -179,6 +198,8 @@ class Batcher(Generic[Item, Result]):
             _fail(batch, error)
         else:
             _answer(batch, results)
+            waited = started - (batch[0].deadline - self._limits.timeout_s)
+            self._on_batch(SentBatch(len(items), waited_s=waited, took_s=loop.time() - started))
         finally:
             self._in_flight -= len(items)
 

@@ -2,6 +2,7 @@
 
     import_path: serve_deployments.build:router
     import_path: serve_deployments.build:classifier
+    import_path: serve_deployments.build:control
 
 Replica counts come from the arguments, or from the config's `deployments` section, which wins.
 """
@@ -15,8 +16,9 @@ from ray import serve
 
 from app.config import CPU
 from serve_deployments.classifier import Classifier
+from serve_deployments.control import Control
 from serve_deployments.router import Router
-from serve_deployments.schemas import ClassifierArgs, RouterArgs
+from serve_deployments.schemas import ClassifierArgs, ControlArgs, RouterArgs
 
 
 def router(args: RouterArgs) -> serve.Application:
@@ -43,6 +45,19 @@ def classifier(args: ClassifierArgs) -> serve.Application:
         **_scale(args),
     )
     return deployment(Classifier).bind(args)
+
+
+def control(args: ControlArgs) -> serve.Application:
+    """The owner of live state, without a route."""
+    deployment = serve.deployment(
+        name="Control",
+        ray_actor_options={"num_cpus": CPU.control},
+        max_ongoing_requests=1000,
+        num_replicas=1,
+        # Serve calls `reconfigure` only when there is a user_config; control starts its watch there.
+        user_config={},
+    )
+    return deployment(Control).bind(args)
 
 
 def _scale(args: RouterArgs | ClassifierArgs) -> dict[str, Any]:

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from app.errors import MantaError
-from serve_deployments.schemas import CHAMPION, RouterArgs, TrafficFile, TrafficVersion
+from app.alike import check_alike
+from app.artifact import Manifest
+from app.errors import ClusterError, MantaError
+from app.strict_model import first_complaint
+from app.traffic_file import CHAMPION, TrafficFile, TrafficVersion
+from serve_deployments.assignment import Assignment
+from serve_deployments.metrics import Tally
+from serve_deployments.schemas import RouterArgs
 from serve_deployments.served_version import ServedVersion
 
 logger = logging.getLogger("ray.serve")
@@ -25,28 +33,52 @@ RETRY_S = 0.5
 COUNT_INTERVAL_S = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One traffic file in effect. A request keeps the one that it began with."""
+
+    traffic: TrafficFile = field(default_factory=TrafficFile)
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict)
+    assignment: Assignment = field(default_factory=lambda: Assignment(TrafficFile()))
+
+    @property
+    def champion(self) -> ServedVersion | None:
+        champion = self.traffic.champion
+        return self.versions.get(champion.version) if champion else None
+
+    @property
+    def manifest(self) -> Manifest:
+        """Labels and input, which all versions share. Raises ClusterError when there is none."""
+        for version in self.versions.values():
+            return version.manifest
+        raise ClusterError("no model is deployed yet")
+
+
 class Fleet:
-    def __init__(self, args: RouterArgs) -> None:
+    def __init__(self, args: RouterArgs, tally: Tally) -> None:
         self._args = args
-        self._versions: dict[str, ServedVersion] = {}
+        self._tally = tally
         self._switch: asyncio.Task[None] | None = None
         self._counter: asyncio.Task[None] | None = None
-        self.traffic = TrafficFile()
-        """The file in effect."""
+        self.deployed = Deployed()
         self.problem: str | None = None
         """Why a newer file is not in effect."""
 
     def __getitem__(self, version: str) -> ServedVersion:
-        return self._versions[version]
+        return self.deployed.versions[version]
+
+    @property
+    def traffic(self) -> TrafficFile:
+        """The file in effect."""
+        return self.deployed.traffic
 
     @property
     def champion(self) -> ServedVersion | None:
-        spec = self.traffic.champion
-        return self._versions.get(spec.version) if spec else None
+        return self.deployed.champion
 
     @property
     def versions(self) -> list[ServedVersion]:
-        return list(self._versions.values())
+        return list(self.deployed.versions.values())
 
     async def apply(self, user_config: dict[str, Any]) -> None:
         """Puts a traffic file into effect, or says in `problem` why not. Never raises."""
@@ -57,7 +89,7 @@ class Fleet:
         try:
             traffic = TrafficFile.model_validate(user_config)
         except ValidationError as error:
-            self._report(f"the traffic file is not valid: {_first(error)}")
+            self._report(f"the traffic file is not valid: {first_complaint(error)}")
             return
         self._switch = asyncio.create_task(self._switch_to(traffic))
         await asyncio.wait([self._switch], timeout=SWITCH_WAIT_S)
@@ -75,17 +107,25 @@ class Fleet:
             else:
                 break
             await asyncio.sleep(RETRY_S)
-        self._versions, self.traffic, self.problem = versions, traffic, None
+        for spec in traffic.versions:  # only now: until all are there, the former weights hold
+            if spec.version in versions:
+                versions[spec.version].spec = spec
+        self.deployed = Deployed(traffic, versions, Assignment(traffic, available=versions))
+        self.problem = None
         shares = ", ".join(f"{spec.version} at {spec.weight:g}" for spec in traffic.versions)
         logger.info("revision %d is in effect: %s", traffic.revision, shares or "no versions")
 
     async def _prepare(self, traffic: TrafficFile) -> dict[str, ServedVersion]:
-        """All versions of the file; those with traffic, and the champion, are warm. Raises MantaError."""
+        """All versions of the file; those with traffic, and the champion, are warm and alike. Raises MantaError."""
         prepared: dict[str, ServedVersion] = {}
-        for spec in traffic.versions:
+        # The champion comes first: it is what the others must be like.
+        for spec in sorted(traffic.versions, key=lambda spec: CHAMPION not in spec.aliases):
             needed = spec.weight > 0 or CHAMPION in spec.aliases
             try:
                 version = await self._reuse_or_open(spec)
+                if prepared:
+                    first, reference = next(iter(prepared.items()))
+                    check_alike(spec.version, version.manifest, first, reference.manifest)
                 await version.warm_up()
             except MantaError as error:
                 if needed:
@@ -93,20 +133,17 @@ class Fleet:
                 logger.warning("version %s gets no traffic and is left out: %s", spec.version, error)
                 continue
             prepared[spec.version] = version
-        for spec in traffic.versions:  # only now: until all are there, the former weights hold
-            if spec.version in prepared:
-                prepared[spec.version].spec = spec
         return prepared
 
     async def _reuse_or_open(self, spec: TrafficVersion) -> ServedVersion:
-        known = self._versions.get(spec.version)
+        known = self.deployed.versions.get(spec.version)
         if known is not None and known.is_for(spec):
             return known
-        return await ServedVersion.open(spec, self._args)
+        return await ServedVersion.open(spec, self._args, self._tally)
 
     async def _count_places(self) -> None:
         while True:
-            for version in self._versions.values():
+            for version in self.versions:
                 version.count_places()
             await asyncio.sleep(COUNT_INTERVAL_S)
 
@@ -114,10 +151,3 @@ class Fleet:
         if problem != self.problem:
             logger.error("revision %d stays in effect: %s", self.traffic.revision, problem)
         self.problem = problem
-
-
-def _first(error: ValidationError) -> str:
-    """The first complaint, with the place it is about."""
-    complaint = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in complaint["loc"])
-    return f"{place}: {complaint['msg']}" if place else str(complaint["msg"])

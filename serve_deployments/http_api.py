@@ -24,12 +24,18 @@ from starlette.responses import Response
 import app
 from app.errors import BadImage, BadInput, ClusterError, NotFound
 from app.predictions import top_predictions
+from serve_deployments import metrics
+from serve_deployments.admin_api import AdminApi, Control
+from serve_deployments.assignment import Caller
+from serve_deployments.cors import Cors
 from serve_deployments.problem import NotAllowed, problem, status_and_detail
-from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_predict
-from serve_deployments.traffic import Caller
+from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_object, read_predict
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 REQUEST_ID = "x-request-id"
+USER_ID = "x-user-id"
+MODEL_VERSION = "x-model-version"
+_LONGEST_HEADER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Classified:
     """float32 [C]"""
     image_shape: tuple[int, int, int]
     """Height, width and channels of the image as it was sent."""
+    version: str
+    """Who answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,55 +74,78 @@ class Predictor(Protocol):
 
     def model_info(self) -> dict[str, Any]: ...
 
+    def labels(self) -> Sequence[str]: ...
+
+    def count_http(self, route: str, status: int) -> None: ...
+
 
 Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class HttpApi:
-    def __init__(self, predictor: Predictor, bodies: Bodies, *, max_images: int) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        bodies: Bodies,
+        *,
+        admin: AdminApi,
+        control: Control,
+        max_images: int,
+        allow_origins: Sequence[str] = (),
+    ) -> None:
         self._predictor = predictor
         self._bodies = bodies
+        self._admin = admin
+        self._control = control
         self._max_images = max_images
+        self._cors = Cors(allow_origins)
         self._routes: dict[str, dict[str, Handler]] = {
             "/predict": {"POST": self._predict},
             "/predict/batch": {"POST": self._predict_batch},
+            "/feedback": {"POST": self._feedback},
+            "/metrics": {"GET": self._metrics},
             "/health": {"GET": self._health},
             "/health/live": {"GET": self._live},
             "/health/ready": {"GET": self._ready},
             "/model/info": {"GET": self._model_info},
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
+            **{path: dict.fromkeys(methods, self._administer) for path, methods in admin.routes.items()},
         }
 
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
         sent_id = request.headers.get(REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
-        try:
-            response = await self._handler(request)(request, request_id)
-        except Exception as error:
-            response = problem(error, request_id)
-        finally:
-            self._bodies.release(request)
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        response = self._cors.preflight(request)
+        if response is None:
+            try:
+                response = await self._handler(path, request.method)(request, request_id)
+            except Exception as error:
+                response = problem(error, request_id)
+            finally:
+                self._bodies.release(request)
+            self._cors.mark(request, response)
+        self._predictor.count_http(path if path in self._routes else "other", response.status_code)
         if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
 
-    def _handler(self, request: Request) -> Handler:
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    def _handler(self, path: str, asked: str) -> Handler:
         methods = self._routes.get(path)
         if methods is None:
             raise NotFound(f"there is no route {path[:200]}")
-        method = "GET" if request.method == "HEAD" else request.method
+        method = "GET" if asked == "HEAD" else asked
         if method not in methods:
             allow = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            raise NotAllowed(f"{path} takes {allow}, not {request.method}", allow)
+            raise NotAllowed(f"{path} takes {allow}, not {asked}", allow)
         return methods[method]
 
     async def _predict(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()
         asked = await read_predict(request, self._bodies)
-        (row,), answer = await self._classify(asked, request_id)
+        (row,), answer = await self._classify(request, asked, request_id, started)
         if not isinstance(row, Classified):
             raise row
         return _json(
@@ -130,7 +161,7 @@ class HttpApi:
     async def _predict_batch(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()
         asked = await read_batch(request, self._bodies, self._max_images)
-        rows, answer = await self._classify(asked, request_id)
+        rows, answer = await self._classify(request, asked, request_id, started)
         entries = [_batch_entry(index, row, answer.labels, asked.top_k) for index, row in enumerate(rows)]
         total = _milliseconds_since(started)
         return _json(
@@ -144,12 +175,39 @@ class HttpApi:
             }
         )
 
-    async def _classify(self, asked: PredictRequest, request_id: str) -> tuple[list[Classified | BadInput], Answer]:
+    async def _classify(
+        self, request: Request, asked: PredictRequest, request_id: str, started: float
+    ) -> tuple[list[Classified | BadInput], Answer]:
         """One row per image that was asked for: those that could not be read keep their place."""
         readable = [image for image in asked.images if isinstance(image, bytes)]
-        answer = await self._predictor.classify(readable, Caller(request_id, asked.user_id))
+        user_id = asked.user_id or _header(request, USER_ID)
+        caller = Caller(request_id, user_id, asked.quality, _header(request, MODEL_VERSION), started)
+        answer = await self._predictor.classify(readable, caller)
         rows = iter(answer.rows)
         return [next(rows) if isinstance(image, bytes) else image for image in asked.images], answer
+
+    async def _feedback(self, request: Request, _request_id: str) -> Response:
+        values = read_object(await self._bodies.read(request))
+        answered, label, index = values.get("request_id"), values.get("label"), values.get("image_index", 0)
+        if not isinstance(answered, str) or not _SANE_ID.fullmatch(answered):
+            raise BadInput("`request_id` must be that of an answer")
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise BadInput("`label` must be the name of a class, or its class_id")
+        if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+            raise BadInput("`image_index` must be a whole number of 0 or more")
+        labels = self._predictor.labels()
+        class_id = _class_id(label, labels)
+        joined = await self._control.call("feedback", answered, index, class_id)
+        return _json({"request_id": answered, "label": labels[class_id], **joined}, 200 if joined["joined"] else 202)
+
+    async def _metrics(self, _request: Request, _request_id: str) -> Response:
+        return Response(await self._control.call("metrics"), headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def _administer(self, request: Request, _request_id: str) -> Response:
+        self._admin.check(request)
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        operation = self._admin.routes[path]["GET" if request.method == "HEAD" else request.method]
+        return _json(await operation(request))
 
     async def _health(self, _request: Request, _request_id: str) -> Response:
         return _json(
@@ -193,8 +251,27 @@ def _file(name: str) -> bytes:
     return (Path(__file__).parent / name).read_bytes()
 
 
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+def _header(request: Request, name: str) -> str | None:
+    """Raises BadInput for a value that cannot be one."""
+    value = request.headers.get(name)
+    if value is not None and not 1 <= len(value) <= _LONGEST_HEADER:
+        raise BadInput(f"the header {name} must hold 1 to {_LONGEST_HEADER} characters")
+    return value
+
+
+def _class_id(label: str | int, labels: Sequence[str]) -> int:
+    """Raises BadInput for what is no class of the model."""
+    if isinstance(label, str):
+        if label not in labels:
+            raise BadInput(f"{label[:64]!r} is no class of this model")
+        return labels.index(label)
+    if not 0 <= label < len(labels):
+        raise BadInput(f"class_id {label} is not between 0 and {len(labels) - 1}")
+    return label
 
 
 def _batch_entry(index: int, row: Classified | BadInput, labels: tuple[str, ...], top_k: int) -> dict[str, Any]:
@@ -203,6 +280,7 @@ def _batch_entry(index: int, row: Classified | BadInput, labels: tuple[str, ...]
             "image_index": index,
             "predictions": top_predictions(row.probabilities, labels, top_k),
             "image_shape": row.image_shape,
+            "model_version": row.version,
         }
     return {"image_index": index, "error": status_and_detail(row)[1]}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ class PredictRequest:
     images: list[bytes | BadInput]
     top_k: int
     user_id: str | None = None
+    quality: str | None = None
 
 
 class Bodies:
@@ -79,17 +80,18 @@ async def read_predict(request: Request, bodies: Bodies) -> PredictRequest:
     """POST /predict in any of its forms. Raises BadInput, BodyTooLarge or UnsupportedMedia."""
     kind = media_type(request)
     if kind == "application/json":
-        values = _object(await bodies.read(request))
+        values = read_object(await bodies.read(request))
         if "image" not in values:
             raise BadInput("the field `image` is missing")
-        return PredictRequest([await decode_base64(values["image"])], _top_k(values), _user_id(values))
+        image = await decode_base64(values["image"])
+        return PredictRequest([image], _top_k(values), _text(values, "user_id"), _text(values, "quality"))
     if kind == "multipart/form-data":
         return await _read_multipart(request, bodies)
     if kind.startswith("image/") or kind == "application/octet-stream":
         image = await bodies.read(request)
         if not image:
             raise BadInput("the body is empty")
-        return PredictRequest([image], _top_k_text(request.query_params.get("top_k")))
+        return _with_text_options(image, request.query_params)
     raise UnsupportedMedia(
         f"content type {kind or '(none)'} is not supported: send application/json, image/*, "
         "application/octet-stream or multipart/form-data"
@@ -101,14 +103,14 @@ async def read_batch(request: Request, bodies: Bodies, max_images: int) -> Predi
     kind = media_type(request)
     if kind != "application/json":
         raise UnsupportedMedia(f"content type {kind or '(none)'} is not supported: send application/json")
-    values = _object(await bodies.read(request))
+    values = read_object(await bodies.read(request))
     items = values.get("images")
     if not isinstance(items, list):
         raise BadInput('the field `images` must be a list of objects like {"image": "<base64>"}')
     if not 1 <= len(items) <= max_images:
         raise BadInput(f"`images` must hold 1 to {max_images} images, not {len(items)}")
-    top_k, user_id = _top_k(values), _user_id(values)
-    return PredictRequest([await _batch_item(item) for item in items], top_k, user_id)
+    top_k, user_id, quality = _top_k(values), _text(values, "user_id"), _text(values, "quality")
+    return PredictRequest([await _batch_item(item) for item in items], top_k, user_id, quality)
 
 
 def media_type(request: Request) -> str:
@@ -183,15 +185,21 @@ async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
         if len(files) != 1:
             raise BadInput(f"one file is expected, not {len(files)}")
         image = await files[0].read()
-        top_k, user_id = form.get("top_k", request.query_params.get("top_k")), form.get("user_id")
+        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     finally:
         await form.close()
     if not image:
         raise BadInput("the file is empty")
-    return PredictRequest([image], _top_k_text(top_k), _user_id({"user_id": user_id}))
+    return _with_text_options(image, {**request.query_params, **fields})
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _with_text_options(image: bytes, fields: Mapping[str, Any]) -> PredictRequest:
+    """Options from the query or a form, where everything is text."""
+    return PredictRequest([image], _top_k_text(fields.get("top_k")), _text(fields, "user_id"), _text(fields, "quality"))
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises BadInput."""
     if not body:
         raise BadInput("the body is empty")
     try:
@@ -219,10 +227,10 @@ def _top_k_text(value: object) -> int:
     return _top_k({"top_k": int(value)})
 
 
-def _user_id(values: dict[str, Any]) -> str | None:
-    value = values.get("user_id")
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
     if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= 256):
-        raise BadInput("`user_id` must be text of 1 to 256 characters")
+        raise BadInput(f"`{name}` must be text of 1 to 256 characters")
     return value
 
 

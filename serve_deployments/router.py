@@ -1,44 +1,144 @@
 """The ingress deployment: HTTP in, one batched call per version out.
 
-    request -> http_api -> choose(traffic) -> decode -> batcher of that version -> classifier replicas
+    request -> http_api -> assignment -> decode -> batcher of that version -> classifier replicas
 
 The traffic file is the `user_config`; a changed one is applied in place and drops nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
+from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import BadImage, ClusterError
+from serve_deployments.admin_api import AdminApi
+from serve_deployments.answering import Answering
+from serve_deployments.assignment import Arm, Assigned, Caller, Ensemble, Single
+from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
-from serve_deployments.fleet import Fleet
+from serve_deployments.fleet import Deployed, Fleet
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
+from serve_deployments.metrics import Gauges, Tally
+from serve_deployments.report import LoggedAnswer, Report
+from serve_deployments.reporter import AnswerLog, Reporter
 from serve_deployments.request_body import Bodies
+from serve_deployments.result_cache import ResultCache
 from serve_deployments.schemas import RouterArgs
-from serve_deployments.traffic import Caller, choose
+from serve_deployments.shadow import ShadowTraffic
+
+_TESTED = (Arm.CHAMPION, Arm.CHALLENGER)
+"""Arms that users were assigned to by chance: what is compared, and what a shadow is asked too."""
 
 
 class Service:
     """The router without Serve around it: a `Predictor`."""
 
     def __init__(self, args: RouterArgs) -> None:
-        self.fleet = Fleet(args)
+        self.tally = Tally()
+        self.fleet = Fleet(args, self.tally)
+        self.answers = AnswerLog(args.max_logged_answers)
         self._decoder = Decoder(inline_pixels=args.inline_pixels, threads=args.decode_threads)
+        self._answering = Answering(self.tally, challenger_timeout_s=args.challenger_timeout_s)
+        self._shadow = ShadowTraffic(self.tally, max_images=args.max_shadow_images)
+        self._cache: ResultCache[Classified] = ResultCache(entries=args.cache_entries, ttl_s=args.cache_ttl_s)
+        self._caches = args.cache_entries > 0
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
-        """Raises ClusterError without a model, Overloaded, TimeoutError. A bad image is a row of the answer."""
-        version = self.fleet[choose(self.fleet.traffic, caller).version]
-        decoded = await self._decoder.decode(images, version.manifest.input)
-        good = [image for image in decoded if isinstance(image, Decoded)]
-        results = iter(await version.batcher.submit([image.pixels for image in good]))
-        rows: list[Classified | BadImage] = [
-            Classified(next(results), image.shape) if isinstance(image, Decoded) else image for image in decoded
+        """A bad image is a row of the answer.
+
+        Raises ClusterError without a model, Overloaded, TimeoutError, and NotFound or BadInput for a version or
+        quality that is not deployed.
+        """
+        deployed = self.fleet.deployed
+        assigned = deployed.assignment.assign(caller)
+        known = self._cache.look_up(_graph(deployed, assigned), images)
+        fresh, arm = await self._classify_fresh(deployed, assigned, known.missing)
+        if self._caches:
+            self.tally.count("manta_cache", ("hit",), known.hits)
+            self.tally.count("manta_cache", ("miss",), len(fresh))
+            known.keep([_own(row, assigned) for row in fresh])
+        rest = iter(fresh)
+        rows = [found if found is not None else next(rest) for found in known.found]
+        answer = Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows)
+        self._record(answer, arm, caller)
+        return answer
+
+    async def _classify_fresh(
+        self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
+    ) -> tuple[list[Classified | BadImage], Arm]:
+        """Decodes and asks; and which arm answered."""
+        if not images:
+            return [], assigned.arm if isinstance(assigned, Single) else Arm.QUALITY
+        started = time.perf_counter()
+        decoded = await self._decoder.decode(images, deployed.manifest.input)
+        self.tally.observe("manta_stage_seconds", ("", "decode"), time.perf_counter() - started)
+        pixels = [image.pixels for image in decoded if isinstance(image, Decoded)]
+        if len(pixels) < len(decoded):
+            self.tally.count("manta_bad_images", by=len(decoded) - len(pixels))
+        asked = await self._answering.ask(assigned, deployed.versions, deployed.assignment.champion, pixels)
+        scored = iter(asked.rows)
+        rows = [
+            Classified((row := next(scored)).probabilities, image.shape, row.version)
+            if isinstance(image, Decoded)
+            else image
+            for image in decoded
         ]
-        return Answer(version.spec.version, version.manifest.labels, rows)
+        shadow = deployed.traffic.shadow
+        if shadow is not None and asked.arm in _TESTED and pixels:
+            version = deployed.versions.get(shadow.version)
+            if version is not None:
+                self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])
+        return rows, asked.arm
+
+    def _record(self, answer: Answer, arm: Arm, caller: Caller) -> None:
+        self.tally.observe("manta_request_seconds", (answer.version, arm), time.perf_counter() - caller.started)
+        now = time.time()
+        for index, row in enumerate(answer.rows):
+            if isinstance(row, Classified):
+                class_id = int(row.probabilities.argmax())
+                confidence = float(row.probabilities[class_id])
+                self.answers.add(LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now))
+
+    def labels(self) -> Sequence[str]:
+        """Raises ClusterError when nothing is deployed."""
+        return self.fleet.deployed.manifest.labels
+
+    def count_http(self, route: str, status: int) -> None:
+        self.tally.count("manta_http_requests", (route, str(status)))
+
+    def gauges(self) -> Gauges:
+        gauges: Gauges = {
+            ("manta_cache_entries", ()): float(len(self._cache)),
+            ("manta_router_memory_bytes", ()): float(psutil.Process().memory_info().rss),
+        }
+        for version in self.fleet.versions:
+            name = (version.spec.version,)
+            gauges["manta_images_waiting", name] = float(version.batcher.queued)
+            gauges["manta_images_in_flight", name] = float(version.batcher.in_flight)
+            gauges["manta_breaker_open", name] = float(version.breaker.is_open)
+            gauges["manta_classifier_replicas", name] = float(version.running_replicas())
+        return gauges
+
+    def report(self, router: str, answers: list[LoggedAnswer]) -> Report:
+        fleet = self.fleet
+        taken_out = {each.spec.version: each.breaker.reason for each in fleet.versions if each.breaker.is_open}
+        return Report(
+            router=router,
+            revision=fleet.traffic.revision,
+            problem=fleet.problem,
+            tally=self.tally.copy(),
+            gauges=self.gauges(),
+            taken_out=taken_out,
+            answers=answers,
+        )
 
     def readiness(self) -> Readiness:
         """Ready: the champion is warm and at least one of its replicas runs."""
@@ -76,13 +176,53 @@ class Service:
 class Router:
     def __init__(self, args: RouterArgs) -> None:
         self._service = Service(args)
+        control = ControlClient()
         bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
-        self._api = HttpApi(self._service, bodies, max_images=args.max_images)
+        self._api = HttpApi(
+            self._service,
+            bodies,
+            admin=AdminApi(control, bodies, token=os.environ.get("MANTA_ADMIN_TOKEN", "")),
+            control=control,
+            max_images=args.max_images,
+            allow_origins=args.allow_origins,
+        )
         openapi_json()  # parsed here, not while the first request waits
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._reporter = Reporter(
+            self._service.answers, lambda answers: control.report(self._service.report(replica, answers))
+        )
+        self._reports: asyncio.Task[None] | None = None
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Called by Serve with the traffic file, at the start and whenever it changes. Never raises."""
+        if self._reports is None:
+            self._reports = asyncio.create_task(self._reporter.run())
         await self._service.fleet.apply(user_config)
 
     async def __call__(self, request: Request) -> Response:
         return await self._api.handle(request)
+
+
+def _graph(deployed: Deployed, assigned: Assigned) -> str | None:
+    """What answers of one version can be remembered under. Those that several versions gave are not."""
+    if not isinstance(assigned, Single) or assigned.version not in deployed.versions:
+        return None
+    spec = deployed.versions[assigned.version].spec
+    return f"{spec.application} {spec.bundle_uri}"
+
+
+def _own(row: Classified | BadImage, assigned: Assigned) -> Classified | None:
+    """The row, if the version that was asked answered itself."""
+    if isinstance(row, BadImage) or not isinstance(assigned, Single) or row.version != assigned.version:
+        return None
+    return row
+
+
+def _answered_by(rows: Sequence[Classified | BadImage], assigned: Assigned) -> str:
+    """One version, or several joined by +. Where no image could be read, the one that would have been asked."""
+    versions = dict.fromkeys(row.version for row in rows if isinstance(row, Classified))
+    if versions:
+        return "+".join(versions)
+    if isinstance(assigned, Single):
+        return assigned.version
+    return "+".join(assigned.weights) if isinstance(assigned, Ensemble) else assigned.fast

@@ -1,23 +1,18 @@
-"""What a Serve config may say: the arguments of the two applications, and the traffic file.
+"""What a Serve config may say: the arguments of the applications.
 
-Arguments stay as they are while traffic changes, because Serve restarts an application whose
-arguments differ. The traffic file is the router's `user_config`: a changed one is applied in place.
+They stay as they are while traffic changes, because Serve restarts an application whose arguments differ. Who answers
+is the traffic file (`app/traffic_file.py`), the router's `user_config`: a changed one is applied in place.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-CHAMPION = "champion"
+from app.strict_model import Strict
+
 MIB = 1024 * 1024
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors: a misspelt setting must not be ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ClassifierArgs(Strict):
@@ -44,6 +39,15 @@ class ClassifierArgs(Strict):
     """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
 
 
+class ControlArgs(Strict):
+    """Arguments of `serve_deployments.build:control`."""
+
+    answer_after_s: float = Field(default=5.0, gt=0, le=30)
+    """Seconds that a change may take before the caller is told to ask again."""
+    longest_window_s: float = Field(default=600.0, gt=0)
+    """How far back windows reach."""
+
+
 class RouterArgs(Strict):
     """Arguments of `serve_deployments.build:router`: limits and pace, never which model."""
 
@@ -64,6 +68,19 @@ class RouterArgs(Strict):
     """Largest request body; larger ones get 413."""
     max_body_bytes_in_all: int = Field(default=256 * MIB, ge=1)
     """Bodies in memory at the same time; beyond that requests get 503."""
+    challenger_timeout_s: float = Field(default=2.0, gt=0)
+    """Seconds a version may take before the champion answers in its place."""
+    breaker_pause_s: float = Field(default=5.0, gt=0)
+    """Seconds that a failing version gets no traffic before it is tried again."""
+    max_shadow_images: int = Field(default=64, ge=1)
+    """Copied images that may wait for a shadow; more are dropped."""
+    cache_entries: int = Field(default=0, ge=0)
+    """Answers that are remembered by image and version; 0 remembers none."""
+    cache_ttl_s: float = Field(default=300.0, gt=0)
+    max_logged_answers: int = Field(default=5000, ge=0)
+    """Answers a second that feedback can be given to; beyond that they are left out."""
+    allow_origins: tuple[str, ...] = ()
+    """Web pages that may call the service from a browser (CORS): `https://example.org`, or `*`."""
     max_images: int = Field(default=256, ge=1)
     """Images in one /predict/batch request."""
     inline_pixels: int = Field(default=100_000, ge=0)
@@ -84,41 +101,3 @@ class RouterArgs(Strict):
         if self.max_body_bytes > self.max_body_bytes_in_all:
             raise ValueError("max_body_bytes is above max_body_bytes_in_all: such a body could never be taken")
         return self
-
-
-class TrafficVersion(Strict):
-    """One deployed model version."""
-
-    version: str = Field(min_length=1)
-    application: str = Field(min_length=1)
-    """The Serve application that runs it."""
-    bundle_uri: str
-    variant: str = "fp32"
-    aliases: tuple[str, ...] = ()
-    weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Share of the traffic, relative to the other weights."""
-
-
-class TrafficFile(Strict):
-    """Who answers: the router's `user_config`. Without versions the service runs and answers 503."""
-
-    revision: int = Field(default=0, ge=0)
-    """Grows with every change; the one writer uses it against lost updates."""
-    model: str = ""
-    """The registry's name of the model."""
-    versions: tuple[TrafficVersion, ...] = ()
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> TrafficFile:
-        names = [version.version for version in self.versions]
-        if len(set(names)) < len(names):
-            raise ValueError(f"a version is listed twice: {', '.join(names)}")
-        if self.versions and sum(version.weight for version in self.versions) <= 0:
-            raise ValueError("no version has a weight above 0")
-        if sum(CHAMPION in version.aliases for version in self.versions) > 1:
-            raise ValueError("more than one version is the champion")
-        return self
-
-    @property
-    def champion(self) -> TrafficVersion | None:
-        return next((version for version in self.versions if CHAMPION in version.aliases), None)

@@ -9,9 +9,12 @@ import numpy as np
 
 from app.artifact import Manifest, local_folder, read_manifest
 from app.errors import BrokenBundle, ClusterError
-from serve_deployments.batcher import Batcher, BatchLimits
+from app.traffic_file import TrafficVersion
+from serve_deployments.batcher import Batcher, BatchLimits, SentBatch
+from serve_deployments.breaker import Breaker
 from serve_deployments.classifier_client import ClassifierClient
-from serve_deployments.schemas import RouterArgs, TrafficVersion
+from serve_deployments.metrics import Tally
+from serve_deployments.schemas import RouterArgs
 
 WARM_UP_TIMEOUT_S = 5.0
 
@@ -19,11 +22,15 @@ WARM_UP_TIMEOUT_S = 5.0
 class ServedVersion:
     """Gets no traffic before `warm_up` has returned."""
 
-    def __init__(self, spec: TrafficVersion, manifest: Manifest, client: ClassifierClient, args: RouterArgs) -> None:
+    def __init__(
+        self, spec: TrafficVersion, manifest: Manifest, client: ClassifierClient, args: RouterArgs, tally: Tally
+    ) -> None:
         self.spec = spec
         self.manifest = manifest
         self.warm = False
+        self.breaker = Breaker(pause_s=args.breaker_pause_s)
         self._client = client
+        self._tally = tally
         self._places_per_replica = args.places_per_replica
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(
             client.predict,
@@ -31,14 +38,15 @@ class ServedVersion:
             limits=BatchLimits(
                 max_batch=args.max_batch, max_queued=args.max_queued_images, timeout_s=args.call_timeout_s
             ),
+            on_batch=self._count_batch,
         )
 
     @classmethod
-    async def open(cls, spec: TrafficVersion, args: RouterArgs) -> ServedVersion:
+    async def open(cls, spec: TrafficVersion, args: RouterArgs, tally: Tally) -> ServedVersion:
         """Raises NotFound or BrokenBundle for the bundle, ClusterError when the application is not deployed."""
         manifest = await asyncio.to_thread(read_manifest, local_folder(spec.bundle_uri))
         client = await ClassifierClient.connect(spec.application, retries=args.retries)
-        return cls(spec, manifest, client, args)
+        return cls(spec, manifest, client, args, tally)
 
     def is_for(self, spec: TrafficVersion) -> bool:
         """Whether `spec` names the same graph in the same application; weight and aliases may differ."""
@@ -73,6 +81,12 @@ class ServedVersion:
     def running_replicas(self) -> int:
         return self._client.running_replicas()
 
+    def _count_batch(self, batch: SentBatch) -> None:
+        name = self.spec.version
+        self._tally.observe("manta_batch_images", (name,), batch.items)
+        self._tally.observe("manta_stage_seconds", (name, "queue"), batch.waited_s)
+        self._tally.observe("manta_stage_seconds", (name, "infer"), batch.took_s)
+
     def describe(self) -> dict[str, Any]:
         """For `GET /model/info`."""
         variant = self.manifest.variants.get(self.spec.variant)
@@ -85,6 +99,7 @@ class ServedVersion:
             "accuracy": variant.accuracy if variant else None,
             "running_replicas": self.running_replicas(),
             "warm": self.warm,
+            "taken_out": self.breaker.reason if self.breaker.is_open else None,
             "images_waiting": self.batcher.queued,
             "images_in_flight": self.batcher.in_flight,
         }

@@ -23,17 +23,32 @@ COLOURS = ("red", "green", "blue")
 
 
 def write_colour_bundle(
-    folder: Path, *, size: int = 8, labels: tuple[str, ...] = COLOURS, name: str = "colours"
+    folder: Path,
+    *,
+    size: int = 8,
+    labels: tuple[str, ...] = COLOURS,
+    name: str = "colours",
+    black_only: bool = False,
 ) -> Manifest:
-    """probabilities = softmax(mean colour / 8), so that a pure image is answered with near certainty."""
+    """probabilities = softmax(mean colour / 8), so that a pure image is answered with near certainty.
+
+    black_only: the graph cannot be run on anything but black images, which a warm-up does not notice.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = np.zeros((3, len(labels)), np.float32)
     weights[:, :3] = np.eye(3, dtype=np.float32) / 8
+    trap = [
+        helper.make_node("ReduceMax", ["floats"], ["brightest"], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["one_zero", "place"], ["nothing"]),
+        helper.make_node("Add", ["colour_logits", "nothing"], ["logits"]),
+    ]
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["floats", "axes"], ["colour"], keepdims=0),
-            helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+            helper.make_node("MatMul", ["colour", "weights"], ["colour_logits" if black_only else "logits"]),
+            *(trap if black_only else []),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         ],
         "colours",
@@ -42,6 +57,7 @@ def write_colour_bundle(
         [
             numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
             numpy_helper.from_array(weights, "weights"),
+            *([numpy_helper.from_array(np.zeros(1, np.float32), "one_zero")] if black_only else []),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.client import HttpEvaluation, evaluate_over_http
-from app.config import Home, http_host
+from app.config import Home
 from app.errors import GateFailed
 from app.gates import Gate, require
 from app.options import run_job
 from app.registry import CHAMPION, ModelVersion, Registry
 from app.settings import PipelineSettings, TrainSettings
 from app.settings.parts import part
-from cluster.deployment import put_live, service_port, start_serve
+from cluster.deployment import Address, put_live, service_port, start_serve
 from cluster.serve_client import ServeClient
-from cluster.serve_document import ServedVersion
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.train import TrainedVersion, train
 
@@ -31,11 +30,11 @@ def main(settings: PipelineSettings) -> None:
     # First: a port in use stops the job now and not after the training; and Serve starts meanwhile.
     serve = ServeClient(job.dashboard_url)
     port = service_port(serve, settings.port)
-    start_serve(serve, host=http_host(), port=port)
+    start_serve(serve, Address(port=port))
     trained = train(part(settings, TrainSettings), job.home)
     require_learned(trained)
     watch = Stopwatch()
-    url, measured = put_live_and_check(serve, trained, port)
+    url, measured = put_live_and_check(serve, job.home, trained, port)
     serve_seconds = watch.restart()
     version = promote(trained, job.home)
     finish(
@@ -59,7 +58,9 @@ def require_learned(trained: TrainedVersion) -> None:
         raise GateFailed(f"{converted.version.reference} is not promoted: {converted.learned_nothing()}")
 
 
-def put_live_and_check(serve: ServeClient, trained: TrainedVersion, port: int) -> tuple[str, HttpEvaluation]:
+def put_live_and_check(
+    serve: ServeClient, home: Home, trained: TrainedVersion, port: int
+) -> tuple[str, HttpEvaluation]:
     """Deploys the new version and sends it the test split; what was served before comes back if that fails."""
     version = trained.converted.version
     measured: list[HttpEvaluation] = []
@@ -69,8 +70,16 @@ def put_live_and_check(serve: ServeClient, trained: TrainedVersion, port: int) -
         measured.append(check_over_http(url, trained))
 
     say(f"deploying {version.reference} on Ray Serve")
-    served = ServedVersion(version=version.version, bundle_uri=version.bundle_uri)
-    url = put_live(serve, version.name, served, port=port, on_progress=_say_status, check=check)
+    url = put_live(
+        serve,
+        home,
+        version.name,
+        version=version.version,
+        bundle_uri=version.bundle_uri,
+        port=port,
+        on_progress=_say_status,
+        check=check,
+    )
     return url, measured[0]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.alike import check_alike
 from app.artifact import Bundle, open_bundle
 from app.config import Home
-from app.errors import BadInput
 from app.registry import ModelVersion, Registry
 
 
@@ -17,8 +17,7 @@ def open_alike(registry: Registry, references: Sequence[str]) -> list[tuple[Mode
     found = [(version, open_bundle(version.folder)) for version in versions]
     first, manifest = found[0][0], found[0][1].manifest
     for version, bundle in found[1:]:
-        if (bundle.manifest.labels, bundle.manifest.input) != (manifest.labels, manifest.input):
-            raise BadInput(f"{version.reference} has other classes or another input than {first.reference}")
+        check_alike(version.reference, bundle.manifest, first.reference, manifest)
     return found
 
 

@@ -90,7 +90,7 @@ def status(json: Json = False) -> None:
             "dashboard_url": connection.dashboard_url,
             "missing_flags": list(missing),
             "url": url_of(state),
-            "traffic": state.traffic.to_dict() if state.traffic else None,
+            "traffic": state.traffic.model_dump(mode="json") if state.traffic else None,
             "applications": {name: application.status for name, application in state.applications.items()},
         }
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -14,15 +13,17 @@ from app.cli.output import Output
 from app.cli.session import session
 from app.config import DEFAULT_HTTP_PORT, Home, http_host
 from app.errors import ClusterError
+from app.traffic_changes import replaced
+from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.connection import connect
 from cluster.deployment import put_live, service_port
 from cluster.serve_client import ServeClient
 from cluster.serve_document import (
     Scale,
-    ServedVersion,
-    Traffic,
     build_document,
     classifier_application,
+    control_application,
+    place,
     router_application,
     with_traffic,
 )
@@ -53,7 +54,7 @@ def serve(
 
     It takes all traffic, on the running cluster or on one that is started and stays up. A service that runs
     changes to it without losing a request, and `manta serve` with the former version changes back. The
-    promotion is logged.
+    promotion is logged. `manta deploy` puts a version beside the champion instead.
 
     Example: manta serve digits/2
     """
@@ -61,35 +62,52 @@ def serve(
 
     output, registry = Output(as_json=json), Registry(Home.from_env())
     found = registry.resolve(version)
-    served = ServedVersion(version=found.version, bundle_uri=found.bundle_uri, aliases=found.aliases, weight=1.0)
     scale = Scale(replicas=replicas, threads=threads)
     if print_config:
-        typer.echo(document_text(served, found.name, scale, port), nl=False)
+        placed = place({}, version=found.version, bundle_uri=found.bundle_uri, aliases=found.aliases)
+        typer.echo(document_text(placed, found.name, scale, port), nl=False)
         return
     with (
         session(output, serving=True, port=port, keep=True) as running,
         contextlib.closing(ServeClient(running.connection.dashboard_url)) as client,
     ):
         output.say(f"deploying {found.reference}")
-        url = put_live(client, found.name, served, port=service_port(client, port), scale=scale)
+        url = put_live(
+            client,
+            running.home,
+            found.name,
+            version=found.version,
+            bundle_uri=found.bundle_uri,
+            aliases=found.aliases,
+            port=service_port(client, port),
+            scale=scale,
+        )
         if CHAMPION not in found.aliases:
             registry.promote(found, CHAMPION, who="manta serve", why=f"put live at {url}")
             output.say(f"{found.reference} is now {CHAMPION}")
         dashboard = running.connection.dashboard_url
         output.facts(f"{found.reference} is live", [("service", url), ("dashboard", dashboard)])
         ray_hint(running.connection, output)
-    output.next_commands(f"manta predict IMAGE --url {url}", f"curl -s {url}/model/info", "manta status", "manta down")
+    output.next_commands(
+        f"manta predict IMAGE --url {url}",
+        f"curl -s {url}/model/info",
+        "manta deploy VERSION --weight 10",
+        "manta down",
+    )
     output.result({"version": found.reference, "url": url, "dashboard_url": dashboard})
 
 
-def document_text(served: ServedVersion, model: str, scale: Scale, port: int | None) -> str:
+def document_text(champion: TrafficVersion, model: str, scale: Scale, port: int | None) -> str:
     """The Serve config as YAML: what would be deployed on the running service, or on a new one."""
     state = None
     with contextlib.suppress(ClusterError), contextlib.closing(_client()) as client:
         state = client.state()
-    revision = state.traffic.revision + 1 if state and state.traffic else 1
-    traffic = Traffic(model=model, versions=(dataclasses.replace(served, aliases=("champion",)),), revision=revision)
-    applications = [with_traffic(router_application(), traffic), classifier_application(served, scale)]
+    traffic = replaced((state.traffic if state else None) or TrafficFile(), model, champion)
+    applications = [
+        control_application(),
+        with_traffic(router_application(), traffic),
+        classifier_application(champion, scale),
+    ]
     port = port or (state.port if state else None) or DEFAULT_HTTP_PORT
     return yaml.safe_dump(build_document(applications, host=http_host(), port=port), sort_keys=False)
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from app.config import Home
 from app.errors import BadInput, ClusterError, GateFailed, NotFound, PortInUse
+from app.traffic_changes import added, removed, replaced, weighted
+from app.traffic_file import TrafficFile, TrafficVersion
 from cluster import deployment
 from cluster.local import LocalCluster
 from cluster.ports import free_port
-from cluster.serve_client import ServeClient, ServedApplication, ServeState, wait_until_answering
+from cluster.serve_client import ServeClient, ServedApplication, ServeState
 from cluster.serve_document import (
-    ServedVersion,
-    Traffic,
     build_document,
     classifier_application,
+    place,
     router_application,
     with_traffic,
 )
+from cluster.serve_lock import changing
 from tests.bundles import write_colour_bundle
 
 HOST = "127.0.0.1"
@@ -57,75 +60,95 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served(bundles: Path) -> list[ServedVersion]:
-    """Versions 1 to 4; 1 is the champion."""
-    versions = [ServedVersion(version=name, bundle_uri=(bundles / name).as_uri(), weight=0.5) for name in "1234"]
-    return [dataclasses.replace(versions[0], aliases=("champion",)), *versions[1:]]
+def served(bundles: Path) -> dict[str, TrafficVersion]:
+    return {name: place({}, version=name, bundle_uri=(bundles / name).as_uri()) for name in "1234"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home"))
+
+
+def put_live(client: ServeClient, home: Home, version: TrafficVersion, port: int, **options: Any) -> str:
+    return deployment.put_live(
+        client, home, "colours", version=version.version, bundle_uri=version.bundle_uri, port=port, **options
+    )
 
 
 def test_a_deployed_version_answers_and_a_second_joins_without_touching_it(
-    client: ServeClient, port: int, served: list[ServedVersion]
+    client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
 ) -> None:
     seen: list[dict[str, str]] = []
-    first = deployment.deploy(
-        client, "colours", served[:1], host=HOST, port=port, on_progress=lambda status: seen.append(dict(status))
-    )
-    assert first.revision == 1
-    assert client.state().traffic == first
+    url = put_live(client, home, served["1"], port, on_progress=lambda status: seen.append(dict(status)))
+    first = client.state().traffic
+    assert first is not None
+    assert (first.revision, [each.version for each in first.versions]) == (1, ["1"])
     assert {"router", "classifier-1"} <= seen[0].keys()
-    wait_until_answering(f"http://{HOST}:{port}")
 
-    with _Watch(f"http://{HOST}:{port}/health/ready") as watch:
-        second = deployment.deploy(client, "colours", served[:2], host=HOST, port=port)
+    with _Watch(f"{url}/health/ready") as watch:
+        second = deployment.change(client, home, lambda traffic, _: added(traffic, served["2"], 50))
     assert second.revision == 2
     assert watch.answers > 10
     assert watch.wrong == []
-    assert {name: each.status for name, each in client.state().applications.items()} == {
-        "router": "RUNNING",
-        "classifier-1": "RUNNING",
-        "classifier-2": "RUNNING",
-    }
+    statuses = {name: each.status for name, each in client.state().applications.items()}
+    assert statuses == dict.fromkeys(("control", "router", "classifier-1", "classifier-2"), "RUNNING")
 
 
 def test_a_version_that_does_not_load_leaves_the_old_service_as_it_was(
-    client: ServeClient, port: int, served: list[ServedVersion]
+    client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
 ) -> None:
     before = client.state()
-    assert before.traffic is not None
     with (
         _Watch(f"http://{HOST}:{port}/health/ready") as watch,
         pytest.raises(ClusterError, match=r"^classifier-3 did not start: .*model\.onnx was changed"),
     ):
-        deployment.deploy(client, "colours", served[:3], host=HOST, port=port)
+        deployment.change(client, home, lambda traffic, _: added(traffic, served["3"], 10))
     assert watch.wrong == []
     after = client.state()
     assert after.traffic == before.traffic
     assert after.declared.keys() == before.declared.keys()
 
 
-def test_weights_change_in_place_and_only_from_the_live_revision(client: ServeClient) -> None:
+def test_weights_change_in_place(client: ServeClient, home: Home) -> None:
     live = client.state().traffic
     assert live is not None
-    other = tuple(dataclasses.replace(version, weight=1.0) for version in live.versions)
-    changed = deployment.set_traffic(client, dataclasses.replace(live, versions=other))
+    changed = deployment.change(client, home, lambda traffic, _: weighted(traffic, {"2": 20}))
     assert changed.revision == live.revision + 1
     assert client.state().traffic == changed
-    with pytest.raises(ClusterError, match=f"changed to revision {changed.revision} meanwhile"):
-        deployment.set_traffic(client, live)
 
 
-def test_a_version_that_is_left_out_goes_after_its_traffic_went(
-    client: ServeClient, port: int, served: list[ServedVersion]
-) -> None:
-    champion = dataclasses.replace(served[1], aliases=("champion",))
+def test_two_writers_at_once_lose_no_update(client: ServeClient, home: Home) -> None:
+    """Each reads, changes and writes the whole document."""
+    live = client.state().traffic
+    assert live is not None
+
+    def write(percent: float) -> None:
+        deployment.change(client, home, lambda traffic, _: weighted(traffic, {"2": percent}))
+
+    writers = [threading.Thread(target=write, args=(percent,)) for percent in (10, 20, 30)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    after = client.state().traffic
+    assert after is not None
+    assert after.revision == live.revision + 3
+
+
+def test_who_waits_too_long_for_another_writer_is_told(home: Home) -> None:
+    with changing(home), pytest.raises(ClusterError, match="somebody else"), changing(home, patience_s=0.2):
+        raise AssertionError
+
+
+def test_a_version_that_is_left_out_goes_after_its_traffic_went(client: ServeClient, home: Home, port: int) -> None:
     with _Watch(f"http://{HOST}:{port}/health/ready") as watch:
-        deployment.deploy(client, "colours", [champion], host=HOST, port=port)
+        deployment.change(client, home, lambda traffic, _: removed(traffic, "2"))
     assert watch.wrong == []
-    assert client.state().declared.keys() == {"router", "classifier-2"}
+    assert client.state().declared.keys() == {"router", "control", "classifier-1"}
 
 
 def test_a_check_that_fails_puts_back_what_was_served(
-    client: ServeClient, port: int, served: list[ServedVersion]
+    client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
 ) -> None:
     asked: list[str] = []
 
@@ -134,58 +157,60 @@ def test_a_check_that_fails_puts_back_what_was_served(
         raise GateFailed("not good enough")
 
     with pytest.raises(GateFailed, match="not good enough"):
-        deployment.put_live(client, "colours", served[0], port=port, check=refuse)
-    assert asked == ["1"], "the check sees the new version live"
+        put_live(client, home, served["2"], port, check=refuse)
+    assert asked == ["2"], "the check sees the new version live"
     deadline = time.monotonic() + 30
-    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False, timeout=30).json().get("model_version") != "2":
+    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False, timeout=30).json().get("model_version") != "1":
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert client.state().declared.keys() == {"router", "classifier-2"}
+    assert client.state().declared.keys() == {"router", "control", "classifier-1"}
 
 
 def test_a_running_service_does_not_move_to_another_port(
-    client: ServeClient, port: int, served: list[ServedVersion]
+    client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
 ) -> None:
     with pytest.raises(ClusterError, match=f"already listens on {HOST}:{port}"):
-        deployment.deploy(client, "colours", served[1:2], host=HOST, port=free_port())
+        put_live(client, home, served["1"], free_port())
 
 
-@pytest.mark.parametrize(
-    ("chosen", "error", "message"),
-    [
-        ([0, 3], BadInput, "other labels"),
-        ([0, 0], BadInput, "named twice"),
-        ([], BadInput, "nobody would answer"),
-    ],
-)
-def test_versions_that_cannot_be_served_are_refused_before_anything_is_asked(
-    served: list[ServedVersion], chosen: list[int], error: type[Exception], message: str
+def test_versions_that_differ_are_refused_before_anything_is_started(
+    client: ServeClient, home: Home, served: dict[str, TrafficVersion]
 ) -> None:
-    with pytest.raises(error, match=message):
-        deployment.deploy(_untouched(), "colours", [served[each] for each in chosen], host=HOST, port=1)
+    before = client.state()
+    with pytest.raises(BadInput, match="other labels"):
+        deployment.change(client, home, lambda traffic, _: added(traffic, served["4"], 10))
+    assert client.state().declared == before.declared
 
 
-def test_a_bundle_that_is_not_there_is_not_found(served: list[ServedVersion], tmp_path: Path) -> None:
-    gone = dataclasses.replace(served[0], bundle_uri=(tmp_path / "gone").as_uri())
+class _Idle(ServeClient):
+    """Serve does not run."""
+
+    def __init__(self) -> None: ...
+    def state(self) -> ServeState:
+        return ServeState(host=None, port=None, applications={})
+
+
+def test_a_bundle_that_is_not_there_is_not_found(tmp_path: Path, home: Home) -> None:
+    gone = place({}, version="1", bundle_uri=(tmp_path / "gone").as_uri())
     with pytest.raises(NotFound, match="gone"):
-        deployment.deploy(_untouched(), "colours", [gone], host=HOST, port=1)
+        put_live(_Idle(), home, gone, free_port())
 
 
-def test_a_first_deployment_refuses_a_taken_port(served: list[ServedVersion]) -> None:
-    class Idle(ServeClient):
-        def __init__(self) -> None: ...
-        def state(self) -> ServeState:
-            return ServeState(host=None, port=None, applications={})
-
+def test_a_first_deployment_refuses_a_taken_port(home: Home, served: dict[str, TrafficVersion]) -> None:
     with socket.create_server((HOST, 0)) as server, pytest.raises(PortInUse):
-        deployment.deploy(Idle(), "colours", served[:1], host=HOST, port=server.getsockname()[1])
+        put_live(_Idle(), home, served["1"], server.getsockname()[1])
 
 
-def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: list[ServedVersion]) -> None:
+def test_a_change_of_nothing_is_refused(home: Home) -> None:
+    with pytest.raises(ClusterError, match="nothing is served yet"):
+        deployment.change(_Idle(), home, lambda traffic, _: traffic)
+
+
+def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, TrafficVersion]) -> None:
     """Running applications keep their deployed settings: a changed one would restart them."""
-    live = Traffic(model="colours", versions=(served[0],), revision=4)
+    live = replaced(TrafficFile(revision=3), "colours", served["1"])
     router = {**with_traffic(router_application(), live), "args": {"max_batch": 8}}
-    running = [router, classifier_application(served[0]), {"name": "somebody-elses", "import_path": "a:b"}]
+    running = [router, classifier_application(served["1"]), {"name": "somebody-elses", "import_path": "a:b"}]
     state = ServeState(
         host=HOST,
         port=8000,
@@ -196,18 +221,13 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: list[ServedVersio
             for config in running
         },
     )
-    plan = deployment.plan_deployment(state, "colours", [served[1]])
+    plan = deployment.plan_change(state, replaced(live, "colours", served["2"]))
     assert plan.after["somebody-elses"] == running[2]
     assert plan.after["router"] == router
     assert (plan.added, plan.dropped) == (["classifier-2"], ["classifier-1"])
     assert plan.traffic_before == live
     assert plan.traffic_after.revision == 5
     build_document(plan.after.values(), host=HOST, port=8000)
-
-
-def _untouched() -> ServeClient:
-    """A client whose every use fails."""
-    return ServeClient.__new__(ServeClient)
 
 
 class _Watch:

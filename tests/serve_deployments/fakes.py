@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.artifact import InputSpec
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, encode_png
+from serve_deployments.admin_api import AdminApi
+from serve_deployments.assignment import Caller
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
 from serve_deployments.request_body import Bodies
-from serve_deployments.traffic import Caller
 from tests.bundles import COLOURS
 
 SIZE = 8
@@ -48,6 +49,7 @@ class ColourPredictor:
         self.failure: Exception | None = None
         self.not_ready: str | None = None
         self.callers: list[Caller] = []
+        self.counted: list[tuple[str, int]] = []
         self._decoder = Decoder(inline_pixels=10_000, threads=1)
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
@@ -57,6 +59,12 @@ class ColourPredictor:
         decoded = await self._decoder.decode(images, InputSpec(height=SIZE, width=SIZE, resize=RESIZE_RULE))
         return Answer("7", COLOURS, [_classified(image) for image in decoded])
 
+    def labels(self) -> Sequence[str]:
+        return COLOURS
+
+    def count_http(self, route: str, status: int) -> None:
+        self.counted.append((route, status))
+
     def readiness(self) -> Readiness:
         return Readiness(self.not_ready, {"model": "colours", "revision": 3, "model_version": "7", "problem": None})
 
@@ -64,7 +72,7 @@ class ColourPredictor:
         if self.failure is not None:
             raise self.failure
         version = {"version": "7", "aliases": ["champion"], "weight": 1.0, "application": "classifier-7"}
-        load = {"running_replicas": 1, "warm": True, "images_waiting": 0, "images_in_flight": 0}
+        load = {"running_replicas": 1, "warm": True, "taken_out": None, "images_waiting": 0, "images_in_flight": 0}
         return {
             "model": "colours",
             "model_version": "7",
@@ -83,7 +91,28 @@ def _classified(image: Decoded | BadImage) -> Classified | BadImage:
     if isinstance(image, BadImage):
         return image
     brightness = image.pixels.mean((0, 1), dtype=np.float32)
-    return Classified(brightness / brightness.sum(), image.shape)
+    return Classified(brightness / brightness.sum(), image.shape, "7")
+
+
+class FakeControl:
+    """Answers from a table, and remembers what it was asked. `failure` is raised instead when set."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.replies: dict[str, Any] = {
+            "feedback": {"joined": True},
+            "metrics": b"# HELP manta_requests ...\n",
+            "traffic": {"traffic": {"revision": 3}, "percent": {"7": 100.0}, "routers": []},
+            "change": {"id": "1", "state": "done"},
+            "operation": {"id": "1", "state": "done"},
+        }
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        self.calls.append((method, *arguments))
+        if self.failure is not None:
+            raise self.failure
+        return self.replies[method]
 
 
 def asgi(api: HttpApi) -> ASGIApp:
@@ -94,9 +123,27 @@ def asgi(api: HttpApi) -> ASGIApp:
     return serve
 
 
-@asynccontextmanager
-async def http_client(predictor: ColourPredictor) -> AsyncIterator[httpx.AsyncClient]:
+def http_api(
+    predictor: ColourPredictor,
+    control: FakeControl | None = None,
+    *,
+    token: str = "",
+    allow_origins: Sequence[str] = (),
+) -> HttpApi:
+    control = control or FakeControl()
     bodies = Bodies(max_bytes=MAX_BODY_BYTES, max_bytes_in_all=MAX_BODIES_BYTES)
-    api = HttpApi(predictor, bodies, max_images=MAX_IMAGES)
+    admin = AdminApi(control, bodies, token=token)
+    return HttpApi(predictor, bodies, admin=admin, control=control, max_images=MAX_IMAGES, allow_origins=allow_origins)
+
+
+@asynccontextmanager
+async def http_client(
+    predictor: ColourPredictor,
+    control: FakeControl | None = None,
+    *,
+    token: str = "",
+    allow_origins: Sequence[str] = (),
+) -> AsyncIterator[httpx.AsyncClient]:
+    api = http_api(predictor, control, token=token, allow_origins=allow_origins)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
         yield client

@@ -13,9 +13,8 @@ import orjson
 import pytest
 
 from app.errors import ClusterError
-from serve_deployments.http_api import HttpApi, openapi_json
-from serve_deployments.request_body import Bodies
-from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_client
+from serve_deployments.http_api import openapi_json
+from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_api, http_client
 
 DOCUMENT: dict[str, Any] = orjson.loads(openapi_json())
 IMAGE = base64.b64encode(colour_png(0)).decode()
@@ -51,6 +50,9 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     used = set(references(DOCUMENT))
     for reference in used:
         resolved({"$ref": reference})
+    for operations in DOCUMENT["paths"].values():
+        for operation in operations.values():
+            used |= {f"#/components/securitySchemes/{name}" for each in operation.get("security", ()) for name in each}
     defined = {f"#/components/{kind}/{name}" for kind, members in DOCUMENT["components"].items() for name in members}
     assert used == defined
 
@@ -73,7 +75,7 @@ def test_every_operation_is_complete() -> None:
 
 
 def test_routes_and_document_agree() -> None:
-    api = HttpApi(ColourPredictor(), Bodies(max_bytes=1, max_bytes_in_all=1), max_images=1)
+    api = http_api(ColourPredictor())
     routes = {path: {method.lower() for method in methods} for path, methods in api._routes.items()}
     assert routes == {path: set(methods) for path, methods in DOCUMENT["paths"].items()}
 

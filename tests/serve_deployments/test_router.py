@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from app.errors import BadImage, ClusterError
+from app.imaging import encode_png
 from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
+from serve_deployments.assignment import Caller
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Classified
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
-from serve_deployments.traffic import Caller
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png, until
 
@@ -32,12 +34,18 @@ class FakeClient:
         self.replicas = 1
         self.calls: list[int] = []
         self.failure: Exception | None = None
+        self.holds: asyncio.Event | None = None
+        """Answers wait for it."""
+        self.shift = 0
+        """Classes that its answers are off by."""
 
     async def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.calls.append(len(images))
+        if self.holds is not None:
+            await self.holds.wait()
         if self.failure is not None:
             raise self.failure
-        return list(self.model.predict(np.stack(images)))
+        return list(np.roll(self.model.predict(np.stack(images)), self.shift, axis=1))
 
     def running_replicas(self) -> int:
         return self.replicas
@@ -235,3 +243,192 @@ async def test_failures_of_the_model_reach_only_their_callers(service: Service, 
         await service.classify([colour_png(0)], ANYBODY)
     client.failure = None
     assert await answered_by(service) == "1"
+
+
+async def two_versions(service: Service, applications: Applications, **changes: Any) -> tuple[FakeClient, FakeClient]:
+    """Version 1 is the champion; version 2 has all users, unless `changes` say otherwise."""
+    champion, challenger = applications.deploy("1"), applications.deploy("2")
+    file = applications.traffic(1, **{"1": 0, "2": 1})
+    await service.fleet.apply({**file, **changes})
+    return champion, challenger
+
+
+def counted(service: Service, name: str, *labels: str) -> float:
+    return service.tally.counters.get((name, labels), 0)
+
+
+async def test_the_champion_answers_for_a_challenger_that_fails(service: Service, applications: Applications) -> None:
+    _, challenger = await two_versions(service, applications)
+    assert await answered_by(service) == "2"
+    challenger.failure = ClusterError("every replica that was tried was lost")
+    for _ in range(8):
+        assert await answered_by(service) == "1"
+    assert counted(service, "manta_requests", "2", "challenger", "error") == 5, "then the breaker is open"
+    assert counted(service, "manta_fallbacks", "2", "breaker open") == 3
+    assert counted(service, "manta_breaker_opened", "2") == 1
+    assert "lost" in str(service.model_info()["versions"][1]["taken_out"])
+    assert "lost" in service.report("router", []).taken_out["2"]
+
+
+async def test_a_challenger_that_is_taken_out_is_tried_again(
+    service: Service, applications: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, challenger = await two_versions(service, applications)
+    challenger.failure = ClusterError("lost")
+    for _ in range(6):
+        await answered_by(service)
+    challenger.failure = None
+    assert await answered_by(service) == "1"
+    monkeypatch.setattr(service.fleet["2"].breaker, "_clock", lambda: time.monotonic() + 60)
+    assert [await answered_by(service) for _ in range(3)] == ["2", "2", "2"]
+
+
+async def test_the_champion_answers_for_a_challenger_that_is_too_slow(applications: Applications) -> None:
+    service = Service(RouterArgs(challenger_timeout_s=0.05))
+    _, challenger = await two_versions(service, applications)
+    challenger.holds = asyncio.Event()
+    assert await answered_by(service) == "1"
+    assert counted(service, "manta_requests", "2", "challenger", "timeout") == 1
+    assert counted(service, "manta_fallbacks", "2", "timeout") == 1
+    challenger.holds.set()
+
+
+async def test_a_pinned_version_has_nobody_to_answer_for_it(service: Service, applications: Applications) -> None:
+    _, challenger = await two_versions(service, applications)
+    pinned = Caller("request", version="2")
+    assert (await service.classify([colour_png(0)], pinned)).version == "2"
+    challenger.failure = ClusterError("lost")
+    with pytest.raises(ClusterError, match="lost"):
+        await service.classify([colour_png(0)], pinned)
+
+
+async def test_a_client_that_leaves_says_nothing_of_the_challenger(
+    service: Service, applications: Applications
+) -> None:
+    _, challenger = await two_versions(service, applications)
+    challenger.holds = asyncio.Event()
+    waiting = [asyncio.create_task(answered_by(service)) for _ in range(8)]
+    await until(lambda: service.fleet["2"].batcher.in_flight > 0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert not service.fleet["2"].breaker.is_open
+    assert counted(service, "manta_requests", "2", "challenger", "cancelled") == 8
+    challenger.holds.set()
+
+
+QUALITY = {
+    "fast": "1",
+    "accurate": "2",
+    "auto": {"fast": "1", "accurate": "2", "threshold": 0.9},
+    "ensemble": {"1": 3, "2": 1},
+}
+
+
+async def test_the_cascade_asks_the_accurate_version_only_when_unsure(
+    service: Service, applications: Applications
+) -> None:
+    fast, accurate = await two_versions(service, applications, quality=QUALITY)
+    grey = encode_png(np.full((8, 8, 3), 100, np.uint8))
+    fast.calls, accurate.calls = [], []
+    answer = await service.classify([colour_png(0), grey, colour_png(2)], Caller("r", quality="auto"))
+    rows = [row for row in answer.rows if isinstance(row, Classified)]
+    assert [row.version for row in rows] == ["1", "2", "1"]
+    assert (fast.calls, accurate.calls) == ([3], [1])
+    assert answer.version == "1+2"
+    assert counted(service, "manta_cascade", "fast") == 2
+    assert counted(service, "manta_cascade", "accurate") == 1
+
+
+async def test_without_the_accurate_version_the_cascade_still_answers(
+    service: Service, applications: Applications
+) -> None:
+    _, accurate = await two_versions(service, applications, quality=QUALITY)
+    accurate.failure = ClusterError("lost")
+    grey = encode_png(np.full((8, 8, 3), 100, np.uint8))
+    assert (await service.classify([grey], Caller("r", quality="auto"))).version == "1"
+
+
+async def test_an_ensemble_is_the_weighted_mean_of_those_that_answer(
+    service: Service, applications: Applications
+) -> None:
+    first, second = await two_versions(service, applications, quality=QUALITY)
+    first.shift, second.shift = 0, 1  # the second sees the next colour
+    (row,) = (await service.classify([colour_png(0)], Caller("r", quality="ensemble"))).rows
+    assert isinstance(row, Classified)
+    assert row.probabilities == pytest.approx([0.75, 0.25, 0], abs=1e-3)
+    assert row.version == "1+2"
+    second.failure = ClusterError("lost")
+    assert (await service.classify([colour_png(0)], Caller("r", quality="ensemble"))).version == "1"
+
+
+async def test_the_shadow_is_asked_and_never_heard(service: Service, applications: Applications) -> None:
+    champion, shadow = applications.deploy("1"), applications.deploy("2")
+    file = applications.traffic(1, **{"1": 1, "2": 0})
+    await service.fleet.apply({**file, "shadow": {"version": "2", "share": 1.0}})
+    assert await answered_by(service) == "1"
+    await until(lambda: counted(service, "manta_shadow", "2", "agree") == 1)
+    shadow.shift = 1
+    assert await answered_by(service) == "1"
+    await until(lambda: counted(service, "manta_shadow", "2", "disagree") == 1)
+    shadow.failure = ClusterError("lost")
+    assert await answered_by(service) == "1"
+    await until(lambda: counted(service, "manta_shadow", "2", "error") == 1)
+    assert champion.failure is None
+    assert not service.fleet["2"].breaker.is_open
+
+
+async def test_a_slow_shadow_slows_nobody_and_fills_no_memory(applications: Applications) -> None:
+    service = Service(RouterArgs(max_shadow_images=3))
+    applications.deploy("1")
+    shadow = applications.deploy("2")
+    file = applications.traffic(1, **{"1": 1, "2": 0})
+    await service.fleet.apply({**file, "shadow": {"version": "2", "share": 1.0}})
+    shadow.holds = asyncio.Event()
+    for _ in range(10):
+        assert await answered_by(service) == "1"
+    assert counted(service, "manta_shadow", "2", "dropped") >= 7
+    shadow.holds.set()
+
+
+async def test_what_is_cached_is_not_asked_again(applications: Applications) -> None:
+    service = Service(RouterArgs(cache_entries=10))
+    client = applications.deploy("1")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1}))
+    client.calls = []
+    first = await service.classify([colour_png(0), b"no image", colour_png(1)], ANYBODY)
+    again = await service.classify([colour_png(1), b"no image", colour_png(0)], ANYBODY)
+    assert client.calls == [2]
+    kinds = [type(row) for row in (*first.rows, *again.rows)]
+    assert kinds == [Classified, BadImage, Classified] * 2
+    assert [int(row.probabilities.argmax()) for row in again.rows if isinstance(row, Classified)] == [1, 0]
+    assert counted(service, "manta_cache", "hit") == 2
+    assert counted(service, "manta_cache", "miss") == 4
+
+
+async def test_the_champions_answer_is_not_cached_as_the_challengers(applications: Applications) -> None:
+    service = Service(RouterArgs(cache_entries=10))
+    _, challenger = await two_versions(service, applications)
+    challenger.failure = ClusterError("lost")
+    assert await answered_by(service) == "1"
+    challenger.failure = None
+    assert await answered_by(service) == "2"
+
+
+async def test_every_answer_is_logged_for_feedback(service: Service, applications: Applications) -> None:
+    await two_versions(service, applications)
+    await service.classify([colour_png(2), b"no image", colour_png(1)], Caller("r7"))
+    logged = service.answers.take()
+    assert [(each.request_id, each.image_index, each.version, each.arm, each.class_id) for each in logged] == [
+        ("r7", 0, "2", "challenger", 2),
+        ("r7", 2, "2", "challenger", 1),
+    ]
+
+
+async def test_a_version_unlike_the_champion_does_not_get_in(service: Service, applications: Applications) -> None:
+    applications.deploy("1")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1}))
+    applications.deploy("2", labels=("cyan", "magenta", "yellow"))
+    await service.fleet.apply(applications.traffic(2, **{"1": 1, "2": 1}))
+    assert "other labels" in str(service.fleet.problem)
+    assert service.fleet.traffic.revision == 1

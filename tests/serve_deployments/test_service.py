@@ -21,15 +21,17 @@ import httpx
 import pytest
 from ray import serve
 
+from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient, wait_until_answering
 from cluster.serve_document import (
+    CONTROL,
     ROUTER,
-    ServedVersion,
-    Traffic,
     build_document,
     classifier_application,
+    control_application,
+    place,
     router_application,
     with_traffic,
 )
@@ -54,15 +56,15 @@ class Service:
 
     def put_traffic(self, champion: str | None, **weights: float) -> None:
         """Returns when the router has it."""
-        self.put_user_config(self._traffic(champion, weights).to_dict())
+        self.put_user_config(self._traffic(champion, weights).model_dump(mode="json"))
 
     def put_user_config(self, user_config: dict[str, Any]) -> None:
         self._put(user_config)
         self._client.wait_until_running([ROUTER])
 
     def start(self) -> None:
-        self._put(self._traffic("1", {"1": 1}).to_dict())
-        self._client.wait_until_running([ROUTER, "classifier-1", "classifier-2"])
+        self._put(self._traffic("1", {"1": 1}).model_dump(mode="json"))
+        self._client.wait_until_running([ROUTER, CONTROL, "classifier-1", "classifier-2"])
         wait_until_answering(self.url)
 
     def replica_pids(self, application: str) -> list[int]:
@@ -70,31 +72,36 @@ class Service:
         replicas = [replica for each in details["deployments"].values() for replica in each["replicas"]]
         return [replica["pid"] for replica in replicas if replica["state"] == "RUNNING"]
 
-    def _traffic(self, champion: str | None, weights: dict[str, float]) -> Traffic:
+    def _traffic(self, champion: str | None, weights: dict[str, float]) -> TrafficFile:
         self._revision += 1
         versions = [
-            ServedVersion(
-                version=version,
-                bundle_uri=self._bundles[version],
-                aliases=("champion",) if version == champion else (),
-                weight=weight,
+            self._placed(version).model_copy(
+                update={"weight": weight, "aliases": ("champion",) if version == champion else ()}
             )
             for version, weight in weights.items()
         ]
-        return Traffic(model="colours", versions=tuple(versions), revision=self._revision)
+        return TrafficFile(model="colours", versions=tuple(versions), revision=self._revision)
+
+    def _placed(self, version: str) -> TrafficVersion:
+        return place({}, version=version, bundle_uri=self._bundles[version])
 
     def _put(self, user_config: dict[str, Any]) -> None:
-        applications = [self._router(user_config), self._classifier("1", 2, {}), self._slow_classifier()]
+        applications = [
+            control_application(),
+            self._router(user_config),
+            self._classifier("1", 2, {}),
+            self._slow_classifier(),
+        ]
         self._client.put(build_document(applications, host="127.0.0.1", port=self._port))
 
     def _router(self, user_config: dict[str, Any]) -> dict[str, Any]:
-        router = with_traffic(router_application(), Traffic(model=""))
+        router = with_traffic(router_application(), TrafficFile())
         router["args"] = {"max_body_bytes": MAX_BODY_BYTES, "call_timeout_s": 20.0}
         router["deployments"][0]["user_config"] = user_config
         return router
 
     def _classifier(self, version: str, replicas: int, args: dict[str, Any]) -> dict[str, Any]:
-        application = classifier_application(ServedVersion(version=version, bundle_uri=self._bundles[version]))
+        application = classifier_application(self._placed(version))
         application["args"].update(args)
         application["deployments"][0]["num_replicas"] = replicas
         return application

@@ -1,0 +1,238 @@
+"""Requests to change the service, checked: what the admin routes take, as one change of the traffic file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field, ValidationError
+
+from app.config import Home
+from app.errors import BadInput, Conflict, NotFound
+from app.promotions import read_promotions
+from app.strict_model import Strict, first_complaint
+from app.traffic_changes import (
+    added,
+    promoted,
+    removed,
+    replaced,
+    shadowed,
+    weighted,
+    with_guardrails,
+    with_quality,
+)
+from app.traffic_file import CHAMPION, Guardrails, Quality, Shadow, TrafficFile
+from cluster.deployment import Change
+from cluster.serve_document import Scale, place
+
+Running = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRequest:
+    make: Change
+    who: str
+    what: str
+    """In a few words, for the log of decisions."""
+    why: str
+    scale: Scale | None = None
+
+
+class _Request(Strict):
+    who: str = Field(default="admin", max_length=200)
+    why: str = Field(default="", max_length=2000)
+    revision: int | None = None
+    """The revision that the caller looked at; the change is refused when the live one is another."""
+
+    kind: ClassVar[str]
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def make(self, traffic: TrafficFile, running: Running) -> TrafficFile:
+        raise NotImplementedError
+
+    @property
+    def scale(self) -> Scale | None:
+        return None
+
+
+class Deploy(_Request):
+    """Start a version. It gets this share of the traffic, or all of it as the only one."""
+
+    kind = "deploy"
+    version: str = Field(min_length=1, max_length=100)
+    bundle_uri: str = Field(min_length=1, max_length=2000)
+    """The immutable bundle: whoever asks has looked the version up in the registry."""
+    model: str = Field(default="", max_length=200)
+    variant: str = "fp32"
+    weight: float = Field(default=0.0, ge=0, le=100)
+    """Percent of the traffic."""
+    shadow: float | None = Field(default=None, gt=0, le=1)
+    """Share of the requests that it is asked a copy of."""
+    replicas: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+    def describe(self) -> str:
+        return f"version {self.version} is deployed at {self.weight:g} %"
+
+    def make(self, traffic: TrafficFile, running: Running) -> TrafficFile:
+        placed = place(running, version=self.version, bundle_uri=self.bundle_uri, variant=self.variant)
+        if not traffic.versions:
+            return replaced(traffic, self.model, placed)
+        if self.model and traffic.model and self.model != traffic.model:
+            raise BadInput(f"the service has versions of {traffic.model}; {self.model} needs a service of its own")
+        after = added(traffic, placed, self.weight)
+        if self.shadow is None:
+            return after
+        shadow = shadowed(after, Shadow(version=self.version, share=self.shadow))
+        return shadow.model_copy(update={"revision": after.revision})
+
+    @property
+    def scale(self) -> Scale | None:
+        return Scale(replicas=self.replicas, threads=self.threads)
+
+
+class Undeploy(_Request):
+    kind = "undeploy"
+    version: str
+
+    def describe(self) -> str:
+        return f"version {self.version} is taken down"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return removed(traffic, self.version)
+
+
+class Weigh(_Request):
+    kind = "weights"
+    percent: dict[str, float] = Field(min_length=1)
+    """By version; the champion has what is left."""
+
+    def describe(self) -> str:
+        return ", ".join(f"version {version} gets {share:g} %" for version, share in self.percent.items())
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return weighted(traffic, self.percent)
+
+
+class SetShadow(_Request):
+    kind = "shadow"
+    version: str | None = None
+    """None ends shadow traffic."""
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    def describe(self) -> str:
+        return f"version {self.version} shadows {self.share:.0%}" if self.version else "no shadow traffic any more"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return shadowed(traffic, Shadow(version=self.version, share=self.share) if self.version else None)
+
+
+class SetQuality(_Request):
+    kind = "quality"
+    quality: Quality
+
+    def describe(self) -> str:
+        return "the meaning of `quality` is changed"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return with_quality(traffic, self.quality)
+
+
+class SetGuardrails(_Request):
+    kind = "guardrails"
+    guardrails: Guardrails
+
+    def describe(self) -> str:
+        return "the guardrails are changed"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return with_guardrails(traffic, self.guardrails)
+
+
+class SetTraffic(_Request):
+    """Everything at once, for versions that are deployed: what is left out is as if it had never been set."""
+
+    kind = "traffic"
+    percent: dict[str, float] = Field(default_factory=dict)
+    """By version, of the challengers; those left out get nothing, and the champion has the rest."""
+    shadow: Shadow | None = None
+    quality: Quality = Quality()
+    guardrails: Guardrails = Guardrails()
+
+    def describe(self) -> str:
+        return "the traffic file is replaced"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        others = {each.version: 0.0 for each in traffic.challengers}
+        after = weighted(traffic, others | self.percent)
+        after = with_guardrails(with_quality(shadowed(after, self.shadow), self.quality), self.guardrails)
+        return after.model_copy(update={"revision": traffic.revision + 1})  # one change, not four
+
+
+class Promote(_Request):
+    kind = "promote"
+    version: str
+
+    def describe(self) -> str:
+        return f"version {self.version} is promoted to champion"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return promoted(traffic, self.version)
+
+
+class Rollback(_Request):
+    """Back to the champion before this one, which `promote` left deployed."""
+
+    kind = "rollback"
+
+    def describe(self) -> str:
+        return "rolled back to the former champion"
+
+    def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
+        return promoted(traffic, _former_champion(traffic))
+
+
+_KINDS: Mapping[str, type[_Request]] = {
+    kind.kind: kind
+    for kind in (Deploy, Undeploy, Weigh, SetShadow, SetQuality, SetGuardrails, SetTraffic, Promote, Rollback)
+}
+
+
+def parse(kind: str, values: Mapping[str, Any]) -> ChangeRequest:
+    """Raises BadInput for what is no such request."""
+    try:
+        request = _KINDS[kind].model_validate(values)
+    except ValidationError as error:
+        raise BadInput(first_complaint(error)) from error
+    return ChangeRequest(
+        make=_guarded(request.make, request.revision),
+        who=request.who,
+        what=request.describe(),
+        why=request.why,
+        scale=request.scale,
+    )
+
+
+def _guarded(make: Callable[[TrafficFile, Running], TrafficFile], revision: int | None) -> Change:
+    """Against lost updates."""
+
+    def guarded(traffic: TrafficFile, running: Running) -> TrafficFile:
+        if revision is not None and traffic.revision != revision:
+            raise Conflict(f"the traffic file is at revision {traffic.revision}, not {revision}: look again and repeat")
+        return make(traffic, running)
+
+    return guarded
+
+
+def _former_champion(traffic: TrafficFile) -> str:
+    """Raises NotFound when there was none, or when it is not deployed any more."""
+    champion = traffic.champion
+    log = read_promotions(Home.from_env().promotion_log)
+    for promotion in reversed(log):
+        moved = promotion.alias == CHAMPION and promotion.model == traffic.model
+        if moved and champion is not None and promotion.after == champion.version and promotion.before:
+            return promotion.before
+    raise NotFound("the promotion log knows of no champion before this one")

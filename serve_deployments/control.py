@@ -1,0 +1,328 @@
+"""The owner of live state, and the one writer of the traffic file. One replica; not on the way of a request.
+
+Routers tell it once a second what they counted and answered. What it learns lies in SQLite in MANTA_HOME, so the next
+replica goes on where this one ended; the traffic file itself lies in the Serve document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, Concatenate, ParamSpec
+
+import ray
+
+from app.ab_test import Comparison, Feedback, compare
+from app.config import Home
+from app.errors import BadInput, ClusterError, MantaError, NotFound
+from app.traffic_changes import percent_of, stopped
+from app.traffic_file import CHAMPION, TrafficFile
+from cluster.deployment import change
+from cluster.serve_client import ServeClient
+from serve_deployments.assignment import Arm
+from serve_deployments.change_requests import ChangeRequest, parse
+from serve_deployments.guard import breach
+from serve_deployments.live_store import LiveStore
+from serve_deployments.metrics import render
+from serve_deployments.problem import status_and_detail
+from serve_deployments.report import Report
+from serve_deployments.schemas import ControlArgs
+from serve_deployments.windows import Windows
+
+logger = logging.getLogger("ray.serve")
+
+P = ParamSpec("P")
+_TESTED = (Arm.CHAMPION.value, Arm.CHALLENGER.value)
+_EXPERIMENT = "experiment"
+_KEPT_OPERATIONS = 100
+
+Method = Callable[Concatenate["Control", P], Awaitable[Any]]
+
+
+def _answers(method: Method[P]) -> Callable[Concatenate[Control, P], Coroutine[Any, Any, dict[str, Any]]]:
+    """Errors of Manta's own go back to the router as values: it knows their HTTP status, and Ray wraps exceptions."""
+
+    @functools.wraps(method)
+    async def call(self: Control, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        try:
+            return {"result": await method(self, *args, **kwargs)}
+        except MantaError as error:
+            return {"error": type(error).__name__, "message": status_and_detail(error)[1]}
+
+    return call
+
+
+class Control:
+    def __init__(self, args: ControlArgs) -> None:
+        self._args = args
+        self._home = Home.from_env()
+        self._store = LiveStore(self._home.live_database)
+        self._windows = Windows(self._store.tally(), keep_s=args.longest_window_s)
+        self._started = time.monotonic()
+        # Each has one thread: the database has one writer, and so has the service.
+        self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._operations: dict[str, dict[str, Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._serve = ServeClient(_dashboard_url())
+        self._traffic: TrafficFile | None = None
+        self._on_its_way_out: set[str] = set()
+        """Challengers that a guardrail is taking out just now."""
+        self._watch: asyncio.Task[None] | None = None
+
+    async def reconfigure(self, _user_config: object) -> None:
+        """Called by Serve once the event loop runs."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watch_all())
+
+    # What routers tell
+
+    async def report(self, report: Report) -> None:
+        self._windows.add(report, time.monotonic())
+        if report.answers:
+            await self._in_database(self._store.add_answers, report.answers)
+
+    @_answers
+    async def feedback(self, request_id: str, image_index: int, class_id: int) -> dict[str, Any]:
+        return {"joined": await self._in_database(self._store.add_feedback, request_id, image_index, class_id)}
+
+    # What people ask
+
+    @_answers
+    async def metrics(self) -> bytes:
+        gauges = self._windows.gauges()
+        gauges["manta_uptime_seconds", ()] = time.monotonic() - self._started
+        traffic = await self._current_traffic()
+        if traffic is not None:
+            for version, percent in percent_of(traffic).items():
+                is_champion = CHAMPION in traffic[version].aliases
+                role = CHAMPION if is_champion else "challenger" if percent else "standby"
+                gauges["manta_version_weight", (version, role)] = percent
+        return render(self._windows.total(), gauges)
+
+    @_answers
+    async def traffic(self) -> dict[str, Any]:
+        traffic = await self._live_traffic()
+        reports = self._windows.reports
+        return {
+            "traffic": traffic.model_dump(mode="json"),
+            "percent": percent_of(traffic),
+            "routers": [
+                {"router": each.router, "revision": each.revision, "problem": each.problem, "taken_out": each.taken_out}
+                for each in reports
+            ],
+        }
+
+    @_answers
+    async def ab(self) -> dict[str, Any]:
+        """The comparison of all versions that users were assigned to since the champion or the challengers changed."""
+        traffic = await self._live_traffic()
+        return await self._in_database(self._compare, traffic)
+
+    @_answers
+    async def decisions(self) -> list[dict[str, Any]]:
+        return await self._in_database(self._store.decisions)
+
+    @_answers
+    async def operation(self, identifier: str) -> dict[str, Any]:
+        """How far a change is: state running, done or failed."""
+        found = self._operations.get(identifier)
+        if found is None:
+            raise NotFound(f"there is no operation {identifier[:64]}; they are remembered until control restarts")
+        return found
+
+    # What changes the service. Each answers with an operation at once, because starting a version takes a while.
+
+    @_answers
+    async def change(self, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        request = parse(kind, values)
+        identifier = uuid.uuid4().hex
+        if len(self._operations) >= _KEPT_OPERATIONS:
+            self._operations.pop(next(iter(self._operations)))
+        self._operations[identifier] = {"id": identifier, "kind": kind, "state": "running", "progress": {}}
+        task = asyncio.create_task(self._operate(identifier, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait([task], timeout=self._args.answer_after_s)
+        return self._operations[identifier]
+
+    async def _operate(self, identifier: str, request: ChangeRequest) -> None:
+        operation = self._operations[identifier]
+        try:
+            traffic, warning = await self._apply(request, lambda statuses: operation.update(progress=dict(statuses)))
+        except MantaError as error:
+            operation.update(state="failed", error=type(error).__name__, message=str(error))
+        except Exception as error:
+            logger.exception("a change failed")
+            operation.update(state="failed", error="ClusterError", message=f"internal error: {type(error).__name__}")
+        else:
+            operation.update(state="done", traffic=traffic.model_dump(mode="json"), percent=percent_of(traffic))
+            if warning is not None:
+                operation.update(warning=warning)
+
+    async def _apply(
+        self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]
+    ) -> tuple[TrafficFile, str | None]:
+        """The traffic file afterwards, and what did not follow it. The decision is written down with its reason.
+
+        Raises what `cluster.deployment.change` raises.
+        """
+        loop = asyncio.get_running_loop()
+        before = await self._current_traffic()
+        traffic = await loop.run_in_executor(
+            self._changes,
+            functools.partial(
+                change, self._serve, self._home, request.make, scale=request.scale, on_progress=on_progress
+            ),
+        )
+        self._traffic = traffic
+        await self._in_database(self._store.add_decision, request.who, request.what, request.why)
+        logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
+        return traffic, await self._follow(before, traffic, request)
+
+    async def _follow(self, before: TrafficFile | None, after: TrafficFile, request: ChangeRequest) -> str | None:
+        """The registry's champion becomes the one that serves; or why it did not.
+
+        In a task of its own: serving never imports MLflow.
+        """
+        was, now = before.champion if before else None, after.champion
+        if now is None or (was is not None and was.version == now.version):
+            return None
+        try:
+            await _promote.remote(str(self._home.root), after.model, now.version, request.who, request.why)
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            logger.exception("the registry's champion was not moved")
+            return f"version {now.version} is live, but the registry's champion was not moved: {cause}"
+        return None
+
+    # What it does by itself
+
+    async def _watch_all(self) -> None:
+        """Once a second: guardrails; once a minute: what is too old."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(1.0)
+            rounds += 1
+            try:
+                await self._look(rounds)
+            except Exception:
+                logger.exception("control could not look after the service; it goes on")
+
+    async def _look(self, rounds: int) -> None:
+        now = time.monotonic()
+        if self._windows.retire(now):
+            await self._in_database(self._store.save_tally, self._windows.retired)
+        if rounds % 5 == 0:  # also changes that `manta serve` made
+            self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
+        if rounds % 60 == 0:
+            await self._in_database(self._store.prune)
+        if self._traffic is not None:
+            await self._guard(self._traffic, now)
+
+    async def _guard(self, traffic: TrafficFile, now: float) -> None:
+        """A challenger that breaks a guardrail loses its traffic, without anybody being asked."""
+        rules, champion = traffic.guardrails, traffic.champion
+        if champion is None:
+            return
+        window = self._windows.last(rules.window_s, now)
+        for challenger in traffic.challengers:
+            why = breach(window, challenger.version, champion.version, rules)
+            if why is None or challenger.version in self._on_its_way_out:
+                continue
+            version = challenger.version
+            self._on_its_way_out.add(version)
+            request = ChangeRequest(
+                make=lambda live, _running, version=version: stopped(live, version),  # type: ignore[misc]
+                who="guardrail",
+                what=f"version {version} gets no traffic any more",
+                why=why,
+            )
+            try:
+                await self._apply(request, lambda _statuses: None)
+            except MantaError as error:
+                # It is tried again in a second, for as long as the rule stays broken.
+                logger.warning("version %s breaks a guardrail (%s) and stays for now: %s", version, why, error)
+            finally:
+                self._on_its_way_out.discard(version)
+
+    # The A/B test
+
+    def _compare(self, traffic: TrafficFile) -> dict[str, Any]:
+        champion = traffic.champion
+        if champion is None:
+            raise BadInput("no version is the champion, so nothing is compared")
+        began = self._experiment_began(traffic)
+        counts = self._store.counts(began, _TESTED)
+        feedback = {name: Feedback(each.n, each.correct) for name, each in counts.items()}
+        challengers = {
+            each.version: feedback.get(each.version, Feedback())
+            for each in traffic.versions
+            if each.version != champion.version and (each.weight > 0 or each.version in feedback)
+        }
+        if not challengers:
+            raise BadInput("no challenger has any traffic; deploy one with `manta deploy VERSION --weight 10`")
+        comparison = compare((champion.version, feedback.get(champion.version, Feedback())), challengers)
+        return {"since": began, "model": traffic.model, "percent": percent_of(traffic), **_as_values(comparison)}
+
+    def _experiment_began(self, traffic: TrafficFile) -> float:
+        """When the present champion met the present challengers: what was answered before says nothing of them."""
+        challengers = sorted(each.version for each in traffic.challengers)
+        who = f"{traffic.model} {traffic.champion.version if traffic.champion else ''} {' '.join(challengers)}"
+        known = self._store.text(_EXPERIMENT)
+        if known is not None and known.partition("\t")[2] == who:
+            return float(known.partition("\t")[0])
+        now = time.time()
+        self._store.save_text(_EXPERIMENT, f"{now}\t{who}")
+        return now
+
+    # Reading
+
+    async def _current_traffic(self) -> TrafficFile | None:
+        if self._traffic is None:
+            self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
+        return self._traffic
+
+    async def _live_traffic(self) -> TrafficFile:
+        """As the Serve document has it at this moment. Raises ClusterError when nothing is served."""
+        self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
+        if self._traffic is None:
+            raise ClusterError("nothing is served yet; put a version live with `manta serve`")
+        return self._traffic
+
+    def _read_traffic(self) -> TrafficFile | None:
+        return self._serve.state().traffic
+
+    async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._database, work, *arguments)
+
+
+@ray.remote(num_cpus=0.05, max_retries=0)
+def _promote(home: str, model: str, version: str, who: str, why: str) -> None:
+    """Points the registry's champion at a version that is live, and logs that."""
+    from pathlib import Path
+
+    from app.registry import CHAMPION, Registry
+
+    registry = Registry(Home(Path(home)))
+    registry.promote(registry.resolve(f"{model}/{version}"), CHAMPION, who=who, why=why)
+
+
+def _dashboard_url() -> str:
+    from cluster.connection import dashboard_of
+
+    return dashboard_of(ray.get_runtime_context().gcs_address)
+
+
+def _as_values(comparison: Comparison) -> dict[str, Any]:
+    values = asdict(comparison)
+    for contrast, values_of_it in zip(comparison.contrasts, values["contrasts"], strict=True):
+        values_of_it["verdict"] = str(contrast.verdict)
+        values_of_it["summary"] = str(contrast)
+    return values

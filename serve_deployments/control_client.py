@@ -1,0 +1,60 @@
+"""A router's line to `control`: reports, and whatever changes or describes the whole service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+from ray import serve
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+import app.errors
+from app.errors import ClusterError, MantaError
+from serve_deployments.classifier_client import REPLICA_LOST
+from serve_deployments.report import Report
+
+CONTROL = "control"
+REPORT_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 30.0
+
+Reply = dict[str, Any]
+
+
+class ControlClient:
+    """Connects when it is first needed: routers answer without `control` too."""
+
+    def __init__(self) -> None:
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def report(self, report: Report) -> None:
+        """Raises ClusterError or TimeoutError when it did not arrive; reports can be repeated."""
+        await self._ask("report", (report,), REPORT_TIMEOUT_S)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Raises what `control` refused with, and ClusterError or TimeoutError when it does not answer."""
+        reply: Reply = await self._ask(method, arguments, CALL_TIMEOUT_S)
+        if "error" in reply:
+            raise _error(reply["error"], reply["message"])
+        return reply["result"]
+
+    async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float) -> Any:
+        # In a context of its own, since a client that leaves must not cancel a change that has begun.
+        task = asyncio.get_running_loop().create_task(self._remote(method, arguments), context=contextvars.Context())
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.shield(task)
+
+    async def _remote(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(serve.get_app_handle, CONTROL)
+            return await self._handle.options(method_name=method).remote(*arguments)
+        except (*REPLICA_LOST, RayServeException) as error:
+            self._handle = None
+            raise ClusterError(f"the service's control does not answer ({type(error).__name__}); try again") from error
+
+
+def _error(name: str, message: str) -> MantaError:
+    kind = getattr(app.errors, name, ClusterError)
+    return kind(message) if issubclass(kind, MantaError) else ClusterError(message)

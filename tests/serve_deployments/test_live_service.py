@@ -1,0 +1,223 @@
+"""The life of a service on a real cluster: challengers, feedback, verdicts, guardrails, a control that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.admin_client import AdminClient
+from app.config import Home
+from app.errors import BadInput, ClusterError, Conflict, NotFound
+from cluster.deployment import put_live
+from cluster.environment import read_admin_token
+from cluster.local import LocalCluster
+from cluster.ports import free_port
+from cluster.serve_client import ServeClient
+from tests.bundles import write_colour_bundle
+from tests.serve_deployments.fakes import colour_png
+
+IMAGES = [colour_png(channel) for channel in range(3)]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Versions 1 and 2 are alike; 3 has other labels."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for version in "12":
+        write_colour_bundle(folder / version)
+    write_colour_bundle(folder / "3", labels=("cyan", "magenta", "yellow"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(cluster: LocalCluster, cluster_home: Home, bundles: Path) -> Iterator[str]:
+    client = ServeClient(cluster.dashboard_url)
+    yield put_live(client, cluster_home, "colours", version="1", bundle_uri=(bundles / "1").as_uri(), port=free_port())
+    client.shutdown()
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def http(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def admin(url: str, cluster_home: Home) -> Iterator[AdminClient]:
+    client = AdminClient(url, read_admin_token(cluster_home))
+    eventually(lambda: answers(client))
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def challenger(admin: AdminClient, bundles: Path) -> str:
+    admin.change("deploy", {"version": "2", "bundle_uri": (bundles / "2").as_uri(), "model": "colours", "weight": 50})
+    return "2"
+
+
+def answers(admin: AdminClient) -> bool:
+    try:
+        admin.get("traffic")
+    except ClusterError:
+        return False
+    return True
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def predict(http: httpx.Client, number: int, **headers: str) -> httpx.Response:
+    reply = http.post(
+        "/predict",
+        content=IMAGES[number % 3],
+        headers={"content-type": "image/png", "x-user-id": f"user {number}", **headers},
+    )
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["predictions"][0]["class_id"] == number % 3
+    return reply
+
+
+def versions(http: httpx.Client, users: int = 60) -> Counter[str]:
+    return Counter(predict(http, number).json()["model_version"] for number in range(users))
+
+
+def samples(http: httpx.Client) -> dict[str, float]:
+    reply = http.get("/metrics")
+    assert reply.status_code == 200, reply.text
+    return {
+        f"{sample.name} {' '.join(sorted(sample.labels.values()))}".strip(): sample.value
+        for family in text_string_to_metric_families(reply.text)
+        for sample in family.samples
+    }
+
+
+def test_a_challenger_joins_with_its_share(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
+    found = versions(http)
+    assert set(found) == {"1", "2"}
+    assert found["2"] == pytest.approx(30, abs=15)
+    first = {number: predict(http, number).json()["model_version"] for number in range(30)}
+    again = {number: predict(http, number).json()["model_version"] for number in range(30)}
+    assert first == again
+    state = admin.get("traffic")
+    assert state["percent"] == {"1": 50, "2": 50}
+    assert predict(http, 0, **{"x-model-version": "2"}).json()["model_version"] == "2"
+
+
+def test_versions_that_differ_are_refused(admin: AdminClient, challenger: str, bundles: Path) -> None:
+    with pytest.raises(BadInput, match="other labels"):
+        admin.change("deploy", {"version": "3", "bundle_uri": (bundles / "3").as_uri(), "weight": 5})
+    with pytest.raises(NotFound):
+        admin.change("deploy", {"version": "9", "bundle_uri": (bundles / "9").as_uri(), "weight": 5})
+    with pytest.raises(BadInput, match="wieght"):
+        admin.change("weights", {"percent": {"2": 5}, "wieght": 1})
+    with pytest.raises(Conflict):
+        admin.change("weights", {"percent": {"2": 5}, "revision": 1})
+    assert admin.get("traffic")["percent"] == {"1": 50, "2": 50}
+
+
+def test_a_ramp_keeps_whom_it_may(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
+    before = {number: predict(http, number).json()["model_version"] for number in range(60)}
+    admin.change("weights", {"percent": {"2": 80}})
+    eventually(lambda: admin.get("traffic")["routers"][0]["revision"] == admin.get("traffic")["traffic"]["revision"])
+    after = {number: predict(http, number).json()["model_version"] for number in range(60)}
+    assert {after[number] for number, version in before.items() if version == "2"} == {"2"}
+    assert Counter(after.values())["2"] > Counter(before.values())["2"]
+
+
+def test_feedback_becomes_a_comparison(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
+    """Version 2 is told that it is mostly wrong."""
+    admin.get("ab")
+    for number in range(120):
+        reply = predict(http, number).json()
+        wrong = reply["model_version"] == "2" and number % 4
+        label = (number + (1 if wrong else 0)) % 3
+        told = http.post("/feedback", json={"request_id": reply["request_id"], "label": label})
+        assert told.status_code in (200, 202), told.text
+    eventually(lambda: admin.get("ab")["contrasts"][0]["challenger"]["n"] > 50)
+    eventually(lambda: admin.get("ab")["champion"]["n"] > 10)
+    contrast = admin.get("ab")["contrasts"][0]
+    assert contrast["verdict"] == "challenger worse", contrast
+    assert contrast["p_value"] < 0.05
+
+
+def test_metrics_speak_for_the_whole_service(http: httpx.Client, challenger: str) -> None:
+    eventually(lambda: samples(http).get("manta_requests_total 1 champion ok", 0) > 50)
+    found = samples(http)
+    assert found["manta_images_total 2 challenger"] > 50
+    assert found["manta_request_seconds_count 2 challenger"] == found["manta_requests_total 2 challenger ok"]
+    assert found["manta_routers"] == 1
+    assert found["manta_classifier_replicas 2"] == 1
+    assert found["manta_version_weight 2 challenger"] == 80
+    assert found["manta_http_requests_total /predict 200"] > 100
+    assert found["manta_router_memory_bytes"] < 512e6
+
+
+def test_control_that_is_killed_comes_back_with_what_it_knew(
+    cluster: LocalCluster, http: httpx.Client, admin: AdminClient, challenger: str
+) -> None:
+    before, known = samples(http), admin.get("ab")
+    client = ServeClient(cluster.dashboard_url)
+    details = client._dashboard.get("/api/serve/applications/")["applications"]["control"]
+    (pid,) = [replica["pid"] for each in details["deployments"].values() for replica in each["replicas"]]
+    os.kill(pid, signal.SIGKILL)
+    for number in range(30):
+        predict(http, number)  # it is not on the way of a request
+    eventually(lambda: answers(admin))
+    client.close()
+    assert admin.get("ab")["contrasts"][0]["challenger"]["n"] >= known["contrasts"][0]["challenger"]["n"]
+    name = "manta_requests_total 1 champion ok"
+    eventually(lambda: samples(http).get(name, 0) >= before[name])
+
+
+def test_a_promotion_and_back(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
+    done = admin.change("promote", {"version": "2", "why": "test"})
+    assert "registry's champion was not moved" in done["warning"], "this version was never registered"
+    assert done["percent"] == {"1": 0, "2": 100}
+    eventually(lambda: set(versions(http, 12)) == {"2"})
+    admin.change("promote", {"version": "1", "why": "back"})
+    eventually(lambda: set(versions(http, 12)) == {"1"})
+    decisions = admin.get("decisions")
+    assert [decision["what"] for decision in decisions[:2]] == [
+        "version 1 is promoted to champion",
+        "version 2 is promoted to champion",
+    ]
+    assert decisions[0]["why"] == "back"
+
+
+def test_a_challenger_that_breaks_a_guardrail_loses_its_traffic(
+    http: httpx.Client, admin: AdminClient, challenger: str, bundles: Path
+) -> None:
+    """Its graph cannot be run on these images; nobody notices but the log of decisions."""
+    broken = bundles / "4"
+    write_colour_bundle(broken, black_only=True)
+    admin.change("guardrails", {"guardrails": {"min_requests": 10, "window_s": 20}})
+    admin.change("deploy", {"version": "4", "bundle_uri": broken.as_uri(), "weight": 50})
+    number = 0
+
+    def taken_out() -> bool:
+        nonlocal number
+        for _ in range(10):
+            number += 1
+            predict(http, number)
+        return bool(admin.get("traffic")["percent"]["4"] == 0)
+
+    eventually(taken_out)
+    decision = admin.get("decisions")[0]
+    assert decision["who"] == "guardrail"
+    assert "failed, more than 5.0%" in decision["why"]
+    admin.change("undeploy", {"version": "4"})
+    assert set(admin.get("traffic")["percent"]) == {"1", "2"}

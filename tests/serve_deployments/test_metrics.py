@@ -1,0 +1,128 @@
+"""Counting, adding up routers that come and go, and the text that Prometheus reads."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.traffic_file import Guardrails
+from serve_deployments.guard import breach
+from serve_deployments.metrics import SECONDS, Gauges, Histogram, Tally, render
+from serve_deployments.report import Report
+from serve_deployments.windows import GONE_AFTER_S, Windows
+
+
+def tally(ok: int = 0, error: int = 0, seconds: float = 0.004, version: str = "2") -> Tally:
+    counted = Tally()
+    counted.count("manta_requests", (version, "challenger", "ok"), ok)
+    counted.count("manta_requests", (version, "challenger", "error"), error)
+    for _ in range(ok):
+        counted.observe("manta_request_seconds", (version, "challenger"), seconds)
+    return counted
+
+
+def report(router: str, counted: Tally, gauges: Gauges | None = None) -> Report:
+    return Report(router=router, revision=1, problem=None, tally=counted, gauges=gauges or {}, taken_out={}, answers=[])
+
+
+def ok(counted: Tally) -> float:
+    return counted.counters[("manta_requests", ("2", "challenger", "ok"))]
+
+
+def test_quantiles_are_upper_bounds() -> None:
+    histogram = Histogram(SECONDS)
+    assert histogram.quantile(0.99) == 0
+    for _ in range(98):
+        histogram.observe(0.004)
+    histogram.observe(0.2)
+    histogram.observe(99)
+    assert histogram.quantile(0.5) == 0.005
+    assert histogram.quantile(0.99) == 0.25
+    assert histogram.quantile(1) == float("inf")
+
+
+def test_routers_add_up_and_those_that_are_gone_still_count() -> None:
+    windows = Windows(Tally(), keep_s=60)
+    windows.add(
+        report("a", tally(5), {("manta_images_waiting", ("2",)): 1, ("manta_classifier_replicas", ("2",)): 2}), 0
+    )
+    windows.add(
+        report("b", tally(7), {("manta_images_waiting", ("2",)): 2, ("manta_classifier_replicas", ("2",)): 2}), 0
+    )
+    assert ok(windows.total()) == 12
+    gauges = windows.gauges()
+    assert gauges["manta_images_waiting", ("2",)] == 3
+    assert gauges["manta_classifier_replicas", ("2",)] == 2, "all routers see the same replicas"
+    windows.add(report("b", tally(8)), GONE_AFTER_S + 1)
+    assert windows.retire(GONE_AFTER_S + 1)
+    assert ok(windows.total()) == 13
+    assert windows.gauges()["manta_routers", ()] == 1
+    kept = pickle.loads(pickle.dumps(windows.retired))
+    assert ok(Windows(kept, keep_s=60).total()) == 5, "a new control starts from what the former one saved"
+
+
+def test_a_repeated_report_counts_once() -> None:
+    windows = Windows(Tally(), keep_s=60)
+    for _ in range(3):
+        windows.add(report("a", tally(5)), 0)
+    assert ok(windows.total()) == 5
+
+
+def test_a_window_holds_what_came_lately() -> None:
+    windows = Windows(Tally(), keep_s=60)
+    for second in range(100):
+        windows.add(report("a", tally(10 * second)), second)
+    assert ok(windows.last(10, 99)) == 100
+    assert ok(windows.last(60, 99)) == 600
+
+
+def test_prometheus_reads_it() -> None:
+    gauges: Gauges = {("manta_images_waiting", ("2",)): 3.0}
+    text = render(tally(4, 1), gauges).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert samples["manta_requests_total", "2", "challenger", "ok"] == 4
+    assert samples["manta_images_waiting", "2"] == 3
+    assert samples["manta_request_seconds_bucket", "0.0025", "2", "challenger"] == 0
+    assert samples["manta_request_seconds_bucket", "0.005", "2", "challenger"] == 4
+    assert samples["manta_request_seconds_count", "2", "challenger"] == 4
+    assert samples["manta_request_seconds_sum", "2", "challenger"] == pytest.approx(0.016)
+
+
+RULES = Guardrails(min_requests=50, max_error_rate=0.05, max_p99_ratio=5)
+
+
+def test_a_good_challenger_keeps_its_traffic() -> None:
+    assert breach(tally(100, 5), "2", "1", RULES) is None
+
+
+def test_too_many_errors() -> None:
+    assert breach(tally(100, 6), "2", "1", RULES) == "5.7% of 106 requests failed, more than 5.0%"
+    assert breach(tally(10, 30), "2", "1", RULES) is None, "too few to judge"
+
+
+def test_what_a_breaker_keeps_back_is_no_sign_of_health() -> None:
+    window = tally(50)
+    window.count("manta_fallbacks", ("2", "breaker open"), 50)
+    assert "50.0% of 100 requests failed" in str(breach(window, "2", "1", RULES))
+
+
+def test_clients_that_left_say_nothing() -> None:
+    window = tally(100)
+    window.count("manta_requests", ("2", "challenger", "cancelled"), 1000)
+    assert breach(window, "2", "1", RULES) is None
+
+
+def test_too_slow() -> None:
+    window = tally(100, seconds=0.2)
+    for _ in range(100):
+        window.observe("manta_request_seconds", ("1", "champion"), 0.009)
+    assert breach(window, "2", "1", RULES) == "p99 latency is 250 ms, more than 5 times the champion's 10 ms"
+    assert "more than 100 ms" in str(breach(window, "2", None, Guardrails(max_p99_ms=100)))
+    assert breach(tally(100, seconds=0.2), "2", "1", RULES) is None, "the champion has too few answers to compare with"
