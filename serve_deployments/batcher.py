@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.errors import ClusterError, Overloaded
+from serve_deployments.batch_statistics import BatchStatistics
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,6 +47,7 @@ class _Entry(Generic[Item, Result]):
     answer: asyncio.Future[list[Result]]
     deadline: float
     sent: bool = field(default=False)
+    arrived_ns: int = field(default_factory=time.perf_counter_ns)
 
 
 class Batcher(Generic[Item, Result]):
@@ -65,6 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._batches: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._reaper: asyncio.TimerHandle | None = None
+        self.statistics = BatchStatistics()
 
     @property
     def queued(self) -> int:
@@ -91,6 +95,17 @@ class Batcher(Generic[Item, Result]):
 
         Raises Overloaded when the queue is full, TimeoutError, or what `send` raised for this batch.
         """
+        if not items:
+            return []
+        started, outcome = time.perf_counter_ns(), self.statistics.fail
+        try:
+            results = await self._submit(items)
+            outcome = self.statistics.success
+        finally:
+            outcome.add(time.perf_counter_ns() - started)
+        return results
+
+    async def _submit(self, items: Sequence[Item]) -> list[Result]:
         size = self._limits.max_batch
         if len(items) <= size:
             return await self._submit_entry(items)
@@ -102,8 +117,6 @@ class Batcher(Generic[Item, Result]):
         return [result for part in parts for result in part]
 
     async def _submit_entry(self, items: Sequence[Item]) -> list[Result]:
-        if not items:
-            return []
         if self._queued + len(items) > self._limits.max_queued:
             raise Overloaded(f"{self._queued} images are waiting already, try again later")
         loop = asyncio.get_running_loop()
@@ -159,6 +172,7 @@ class Batcher(Generic[Item, Result]):
                 break
             self._entries.popleft()
             entry.sent = True
+            self.statistics.queue.add(time.perf_counter_ns() - entry.arrived_ns)
             taken += len(entry.items)
             batch.append(entry)
         self._queued -= taken
@@ -167,9 +181,11 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
         items = [item for entry in batch for item in entry.items]
+        started = time.perf_counter_ns()
+        self.statistics.sent()
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                results = await self._send(items)
+                results = await self._results(items)
         except TimeoutError:
             _fail(batch, TimeoutError(f"no answer within {self._limits.timeout_s:g} s"))
         except asyncio.CancelledError:
@@ -178,9 +194,16 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             _fail(batch, error)
         else:
+            self.statistics.answered(entries=len(batch), items=len(items), ns=time.perf_counter_ns() - started)
             _answer(batch, results)
         finally:
             self._in_flight -= len(items)
+
+    async def _results(self, items: list[Item]) -> Sequence[Result]:
+        results = await self._send(items)
+        if len(results) != len(items):
+            raise ClusterError(f"a batch of {len(items)} came back with {len(results)} results")
+        return results
 
     def _expire(self) -> None:
         """Ends entries that waited too long. One timer for the whole queue: it is in order of arrival."""
@@ -193,10 +216,6 @@ class Batcher(Generic[Item, Result]):
 
 
 def _answer(batch: list[_Entry[Item, Result]], results: Sequence[Result]) -> None:
-    size = sum(len(entry.items) for entry in batch)
-    if len(results) != size:
-        _fail(batch, ClusterError(f"a batch of {size} came back with {len(results)} results"))
-        return
     start = 0
     for entry in batch:
         end = start + len(entry.items)

@@ -9,7 +9,7 @@ import functools
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import app
-from app.errors import BadImage, BadInput, ClusterError, NotFound
+from app.errors import BadImage, BadInput, ClusterError
 from app.predictions import top_predictions
-from serve_deployments.problem import NotAllowed, problem, status_and_detail
+from serve_deployments.deployment_view import DeploymentView
+from serve_deployments.problem import problem, status_and_detail
+from serve_deployments.protocol_v2 import ProtocolV2
 from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_predict
+from serve_deployments.route_table import Routes, RouteTable
 from serve_deployments.traffic import Caller
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
@@ -62,12 +65,15 @@ class Predictor(Protocol):
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer: ...
 
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        """pixels: uint8 [N, H, W, 3] RGB at the input size."""
+        ...
+
+    def deployment(self) -> DeploymentView: ...
+
     def readiness(self) -> Readiness: ...
 
     def model_info(self) -> dict[str, Any]: ...
-
-
-Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class HttpApi:
@@ -75,7 +81,7 @@ class HttpApi:
         self._predictor = predictor
         self._bodies = bodies
         self._max_images = max_images
-        self._routes: dict[str, dict[str, Handler]] = {
+        self._routes: Routes = {
             "/predict": {"POST": self._predict},
             "/predict/batch": {"POST": self._predict_batch},
             "/health": {"GET": self._health},
@@ -84,14 +90,16 @@ class HttpApi:
             "/model/info": {"GET": self._model_info},
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
+            **ProtocolV2(predictor, bodies, max_images=max_images).routes(),
         }
+        self._table = RouteTable(self._routes)
 
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
         sent_id = request.headers.get(REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
         try:
-            response = await self._handler(request)(request, request_id)
+            response = await self._table.find(request)(request, request_id)
         except Exception as error:
             response = problem(error, request_id)
         finally:
@@ -99,17 +107,6 @@ class HttpApi:
         if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
-
-    def _handler(self, request: Request) -> Handler:
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        methods = self._routes.get(path)
-        if methods is None:
-            raise NotFound(f"there is no route {path[:200]}")
-        method = "GET" if request.method == "HEAD" else request.method
-        if method not in methods:
-            allow = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            raise NotAllowed(f"{path} takes {allow}, not {request.method}", allow)
-        return methods[method]
 
     async def _predict(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.errors import BadInput, BodyTooLarge, Overloaded
+from serve_deployments.content_coding import content_encoding, inflate
 from serve_deployments.problem import UnsupportedMedia
 
 DEFAULT_TOP_K = 5
@@ -58,11 +59,25 @@ class Bodies:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._max_bytes:
             raise BodyTooLarge(f"the body has {length[:18]} bytes, the limit is {self._max_bytes:,}")
+        return await self._collect(request, request.stream())
+
+    async def read_content(self, request: Request) -> bytes:
+        """The body without its Content-Encoding; the limits hold for what it inflates to as well.
+
+        Raises UnsupportedMedia for an unknown encoding, BadInput for a damaged body, and what `read` raises.
+        """
+        encoding = content_encoding(request)
+        body = await self.read(request)
+        if encoding == "identity":
+            return body
+        return await self._collect(request, inflate(body, encoding))
+
+    async def _collect(self, request: Request, stream: AsyncIterator[bytes]) -> bytes:
         chunks, size = [], 0
-        async for chunk in request.stream():
+        async for chunk in stream:
             size += len(chunk)
             self._held += len(chunk)
-            request.scope[_HELD] = size
+            request.scope[_HELD] = request.scope.get(_HELD, 0) + len(chunk)
             if size > self._max_bytes:
                 raise BodyTooLarge(f"the body is larger than the limit of {self._max_bytes:,} bytes")
             if self._held > self._max_bytes_in_all:
@@ -79,10 +94,10 @@ async def read_predict(request: Request, bodies: Bodies) -> PredictRequest:
     """POST /predict in any of its forms. Raises BadInput, BodyTooLarge or UnsupportedMedia."""
     kind = media_type(request)
     if kind == "application/json":
-        values = _object(await bodies.read(request))
+        values = read_object(await bodies.read(request))
         if "image" not in values:
             raise BadInput("the field `image` is missing")
-        return PredictRequest([await decode_base64(values["image"])], _top_k(values), _user_id(values))
+        return PredictRequest([await decode_base64(values["image"])], _top_k(values), read_user_id(values))
     if kind == "multipart/form-data":
         return await _read_multipart(request, bodies)
     if kind.startswith("image/") or kind == "application/octet-stream":
@@ -101,13 +116,13 @@ async def read_batch(request: Request, bodies: Bodies, max_images: int) -> Predi
     kind = media_type(request)
     if kind != "application/json":
         raise UnsupportedMedia(f"content type {kind or '(none)'} is not supported: send application/json")
-    values = _object(await bodies.read(request))
+    values = read_object(await bodies.read(request))
     items = values.get("images")
     if not isinstance(items, list):
         raise BadInput('the field `images` must be a list of objects like {"image": "<base64>"}')
     if not 1 <= len(items) <= max_images:
         raise BadInput(f"`images` must hold 1 to {max_images} images, not {len(items)}")
-    top_k, user_id = _top_k(values), _user_id(values)
+    top_k, user_id = _top_k(values), read_user_id(values)
     return PredictRequest([await _batch_item(item) for item in items], top_k, user_id)
 
 
@@ -123,7 +138,7 @@ def media_type(request: Request) -> str:
 async def decode_base64(value: object) -> bytes:
     """Base64 text, as it is or in a data: URL. Raises BadInput."""
     if not isinstance(value, str):
-        raise BadInput(f"`image` must be base64 text, not {_json_type(value)}")
+        raise BadInput(f"`image` must be base64 text, not {json_type(value)}")
     text = value
     if text[:5].lower() == "data:":
         head = _DATA_URL.match(text)
@@ -156,7 +171,7 @@ async def _decode_pieces(text: str) -> bytes:
 
 async def _batch_item(item: object) -> bytes | BadInput:
     if not isinstance(item, dict):
-        return BadInput(f'an image must be an object like {{"image": "<base64>"}}, not {_json_type(item)}')
+        return BadInput(f'an image must be an object like {{"image": "<base64>"}}, not {json_type(item)}')
     if "image" not in item:
         return BadInput("the field `image` is missing")
     try:
@@ -188,10 +203,11 @@ async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
         await form.close()
     if not image:
         raise BadInput("the file is empty")
-    return PredictRequest([image], _top_k_text(top_k), _user_id({"user_id": user_id}))
+    return PredictRequest([image], _top_k_text(top_k), read_user_id({"user_id": user_id}))
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes | memoryview) -> dict[str, Any]:
+    """A JSON object. Raises BadInput for anything else."""
     if not body:
         raise BadInput("the body is empty")
     try:
@@ -199,7 +215,7 @@ def _object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadInput(f"the body is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise BadInput(f"the body must be a JSON object, not {_json_type(values)}")
+        raise BadInput(f"the body must be a JSON object, not {json_type(values)}")
     return values
 
 
@@ -219,13 +235,15 @@ def _top_k_text(value: object) -> int:
     return _top_k({"top_k": int(value)})
 
 
-def _user_id(values: dict[str, Any]) -> str | None:
+def read_user_id(values: Mapping[str, Any]) -> str | None:
+    """The field `user_id`, None when there is none. Raises BadInput."""
     value = values.get("user_id")
     if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= 256):
         raise BadInput("`user_id` must be text of 1 to 256 characters")
     return value
 
 
-def _json_type(value: object) -> str:
+def json_type(value: object) -> str:
+    """The kind of a parsed JSON value, with its article, for messages."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names[type(value)]

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import BadImage, ClusterError
+from app.errors import BadImage, BadInput, ClusterError, NotFound
 from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.deployment_view import DeploymentView
 from serve_deployments.fleet import Fleet
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
 from serve_deployments.request_body import Bodies
 from serve_deployments.schemas import RouterArgs
+from serve_deployments.served_version import ServedVersion
 from serve_deployments.traffic import Caller, choose
 
 
@@ -31,7 +34,7 @@ class Service:
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
         """Raises ClusterError without a model, Overloaded, TimeoutError. A bad image is a row of the answer."""
-        version = self.fleet[choose(self.fleet.traffic, caller).version]
+        version = self._version_for(caller)
         decoded = await self._decoder.decode(images, version.manifest.input)
         good = [image for image in decoded if isinstance(image, Decoded)]
         results = iter(await version.batcher.submit([image.pixels for image in good]))
@@ -39,6 +42,32 @@ class Service:
             Classified(next(results), image.shape) if isinstance(image, Decoded) else image for image in decoded
         ]
         return Answer(version.spec.version, version.manifest.labels, rows)
+
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        """pixels: uint8 [N, H, W, 3] RGB. Raises what `classify` raises, and BadInput for another size."""
+        version = self._version_for(caller)
+        shape = (version.manifest.input.height, version.manifest.input.width, 3)
+        if pixels.shape[1:] != shape:
+            raise BadInput(f"version {version.spec.version} takes images of shape {list(shape)}")
+        results = await version.batcher.submit(list(pixels))
+        return Answer(version.spec.version, version.manifest.labels, [Classified(row, shape) for row in results])
+
+    def _version_for(self, caller: Caller) -> ServedVersion:
+        """Raises NotFound when the caller names a version that is not deployed."""
+        if caller.version is None:
+            return self.fleet[choose(self.fleet.traffic, caller).version]
+        for version in self.fleet.versions:
+            if version.spec.version == caller.version:
+                return version
+        raise NotFound(f"version {caller.version[:100]!r} is not deployed")
+
+    def deployment(self) -> DeploymentView:
+        champion = self.fleet.champion
+        return DeploymentView(
+            model=self.fleet.traffic.model,
+            versions=tuple(version.view() for version in self.fleet.versions),
+            champion=champion.spec.version if champion else None,
+        )
 
     def readiness(self) -> Readiness:
         """Ready: the champion is warm and at least one of its replicas runs."""

@@ -11,6 +11,7 @@ from app.artifact import Manifest, local_folder, read_manifest
 from app.errors import BrokenBundle, ClusterError
 from serve_deployments.batcher import Batcher, BatchLimits
 from serve_deployments.classifier_client import ClassifierClient
+from serve_deployments.deployment_view import VersionView
 from serve_deployments.schemas import RouterArgs, TrafficVersion
 
 WARM_UP_TIMEOUT_S = 5.0
@@ -72,6 +73,9 @@ class ServedVersion:
 
     def running_replicas(self) -> int:
         return self._client.running_replicas()
+
+    def view(self) -> VersionView:
+        return VersionView(self.spec.version, self.manifest, self.running_replicas(), self.batcher.statistics)
 
     def describe(self) -> dict[str, Any]:
         """For `GET /model/info`."""

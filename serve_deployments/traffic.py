@@ -18,6 +18,8 @@ class Caller:
 
     request_id: str
     user_id: str | None = None
+    version: str | None = None
+    """The version that was asked for by name: its weight does not matter then."""
 
 
 def choose(traffic: TrafficFile, caller: Caller) -> TrafficVersion:
