@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
@@ -22,6 +22,7 @@ async def inflated(body: bytes, encoding: str) -> bytes:
     return b"".join([piece async for piece in inflate(body, encoding)])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), encodings)
 async def test_what_was_packed_comes_out(body: bytes, encoding: str) -> None:
     assert await inflated(PACK[encoding](body), encoding) == body
@@ -39,6 +40,7 @@ async def test_large_ones_come_in_pieces(size: int, encoding: str) -> None:
         assert max(map(len, pieces), default=0) <= PIECE
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), encodings)
 async def test_any_bytes_are_inflated_or_bad_input(body: bytes, encoding: str) -> None:
     with pytest.raises(BadInput):

@@ -365,10 +365,10 @@ async def test_an_unknown_compression(client: httpx.AsyncClient) -> None:
 
 async def test_inflated_bodies_are_given_back(client: httpx.AsyncClient) -> None:
     """Many of them one after the other: what each held is free again when it is answered."""
-    body, headers = binary(PIXELS.tobytes())
-    headers["Content-Encoding"] = "gzip"
+    body = json.dumps({"inputs": [images()], "id": "x" * (MAX_BODY_BYTES // 2)}).encode()
     for _ in range(2 * MAX_BODIES_BYTES // len(body)):
-        assert (await client.post(INFER, content=gzip.compress(body), headers=headers)).status_code == 200
+        reply = await client.post(INFER, content=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        assert reply.status_code == 200
 
 
 async def test_large_answers_are_compressed_when_asked(client: httpx.AsyncClient) -> None:

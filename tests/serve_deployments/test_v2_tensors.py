@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -20,6 +20,7 @@ from serve_deployments.v2_tensors import (
 images = arrays.arrays(np.uint8, st.tuples(*(st.integers(1, 4),) * 3, st.just(3)))
 
 
+@settings(deadline=None)
 @given(images)
 def test_json_gives_back_the_array_flat_or_nested(array: np.ndarray) -> None:
     for data in (array.tolist(), array.ravel().tolist(), array.astype(float).tolist()):
@@ -28,6 +29,7 @@ def test_json_gives_back_the_array_flat_or_nested(array: np.ndarray) -> None:
         np.testing.assert_array_equal(back, array)
 
 
+@settings(deadline=None)
 @given(images)
 def test_binary_gives_back_the_array_without_a_copy(array: np.ndarray) -> None:
     body = b"head" + array.tobytes()
@@ -36,11 +38,13 @@ def test_binary_gives_back_the_array_without_a_copy(array: np.ndarray) -> None:
     assert np.shares_memory(back, np.frombuffer(body, np.uint8))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=8))
 def test_bytes_elements_come_back(elements: list[bytes]) -> None:
     assert bytes_from_binary(memoryview(bytes_to_binary(elements)), len(elements), "encoded") == elements
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 5))
 def test_any_bytes_are_elements_or_bad_input(data: bytes, count: int) -> None:
     """What is accepted is exactly what the elements encode to: no byte is lost or made up."""
