@@ -8,6 +8,7 @@ import time
 import pytest
 
 from app.errors import ClusterError, Overloaded
+from serve_deployments.batch_statistics import SentBatch
 from serve_deployments.batcher import Batcher, BatchLimits
 from tests.serve_deployments.fakes import until
 
@@ -96,3 +97,20 @@ async def test_a_call_in_several_batches_is_one_call() -> None:
     assert batches.statistics.success.count == 1
     assert batches.statistics.queue.count == 2
     assert batches.statistics.items == 6
+
+
+async def test_each_send_is_told_of_once_whether_or_not_it_was_answered() -> None:
+    model, told = Model(), list[SentBatch]()
+    batches = Batcher(model.send, places=1, limits=BatchLimits(max_batch=4), on_batch=told.append)
+    calls = [asyncio.create_task(batches.submit([number])) for number in range(3)]
+    await until(lambda: batches.in_flight == 3)
+    await asyncio.sleep(0.02)
+    model.may_answer.set()
+    await asyncio.gather(*calls)
+    model.failure = ClusterError("lost")
+    with pytest.raises(ClusterError):
+        await batches.submit([1, 2])
+    await until(lambda: batches.batches_in_flight == 0)
+    assert [(each.items, len(each.waited_s), each.answered) for each in told] == [(3, 3, True), (2, 1, False)]
+    assert told[0].took_s > 0.02
+    assert (batches.statistics.queue.count, batches.statistics.infer.count) == (4, 3)
