@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.errors import ClusterError, Overloaded
+from serve_deployments.batch_statistics import BatchStatistics, SentBatch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,18 +45,10 @@ class _Entry(Generic[Item, Result]):
 
     items: Sequence[Item]
     answer: asyncio.Future[list[Result]]
+    arrived: float
+    """On the loop's clock, like `deadline`."""
     deadline: float
     sent: bool = field(default=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SentBatch:
-    """One send, after it was answered."""
-
-    items: int
-    waited_s: float
-    """Of the entry that waited longest."""
-    took_s: float
 
 
 class Batcher(Generic[Item, Result]):
@@ -71,7 +65,7 @@ class Batcher(Generic[Item, Result]):
         limits: BatchLimits,
         on_batch: Callable[[SentBatch], None] = lambda _batch: None,
     ) -> None:
-        """on_batch is told of each send that was answered."""
+        """on_batch is told of each send, after `statistics` have it."""
         self._send = send
         self._on_batch = on_batch
         self._places = places
@@ -82,6 +76,7 @@ class Batcher(Generic[Item, Result]):
         self._batches: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._reaper: asyncio.TimerHandle | None = None
+        self.statistics = BatchStatistics()
 
     @property
     def queued(self) -> int:
@@ -108,6 +103,17 @@ class Batcher(Generic[Item, Result]):
 
         Raises Overloaded when the queue is full, TimeoutError, or what `send` raised for this batch.
         """
+        if not items:
+            return []
+        started, outcome = time.perf_counter(), self.statistics.fail
+        try:
+            results = await self._submit(items)
+            outcome = self.statistics.success
+        finally:
+            outcome.add(time.perf_counter() - started)
+        return results
+
+    async def _submit(self, items: Sequence[Item]) -> list[Result]:
         size = self._limits.max_batch
         if len(items) <= size:
             return await self._submit_entry(items)
@@ -119,12 +125,11 @@ class Batcher(Generic[Item, Result]):
         return [result for part in parts for result in part]
 
     async def _submit_entry(self, items: Sequence[Item]) -> list[Result]:
-        if not items:
-            return []
         if self._queued + len(items) > self._limits.max_queued:
             raise Overloaded(f"{self._queued} images are waiting already, try again later")
         loop = asyncio.get_running_loop()
-        entry: _Entry[Item, Result] = _Entry(items, loop.create_future(), loop.time() + self._limits.timeout_s)
+        now = loop.time()
+        entry: _Entry[Item, Result] = _Entry(items, loop.create_future(), now, now + self._limits.timeout_s)
         self._entries.append(entry)
         self._queued += len(items)
         self._schedule_pump()
@@ -184,11 +189,10 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self, batch: list[_Entry[Item, Result]]) -> None:
         items = [item for entry in batch for item in entry.items]
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started, answered = asyncio.get_running_loop().time(), False
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                results = await self._send(items)
+                results = await self._results(items)
         except TimeoutError:
             _fail(batch, TimeoutError(f"no answer within {self._limits.timeout_s:g} s"))
         except asyncio.CancelledError:
@@ -197,11 +201,20 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             _fail(batch, error)
         else:
+            answered = True
             _answer(batch, results)
-            waited = started - (batch[0].deadline - self._limits.timeout_s)
-            self._on_batch(SentBatch(len(items), waited_s=waited, took_s=loop.time() - started))
         finally:
             self._in_flight -= len(items)
+            took = asyncio.get_running_loop().time() - started
+            sent = SentBatch(len(items), [started - entry.arrived for entry in batch], took, answered)
+            self.statistics.add(sent)
+            self._on_batch(sent)
+
+    async def _results(self, items: list[Item]) -> Sequence[Result]:
+        results = await self._send(items)
+        if len(results) != len(items):
+            raise ClusterError(f"a batch of {len(items)} came back with {len(results)} results")
+        return results
 
     def _expire(self) -> None:
         """Ends entries that waited too long. One timer for the whole queue: it is in order of arrival."""
@@ -214,10 +227,6 @@ class Batcher(Generic[Item, Result]):
 
 
 def _answer(batch: list[_Entry[Item, Result]], results: Sequence[Result]) -> None:
-    size = sum(len(entry.items) for entry in batch)
-    if len(results) != size:
-        _fail(batch, ClusterError(f"a batch of {size} came back with {len(results)} results"))
-        return
     start = 0
     for entry in batch:
         end = start + len(entry.items)

@@ -9,7 +9,7 @@ import functools
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,20 +22,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import app
-from app.errors import BadImage, BadInput, ClusterError, NotFound
+from app.errors import BadImage, BadInput, ClusterError
 from app.predictions import top_predictions
 from serve_deployments import metrics
 from serve_deployments.admin_api import AdminApi, Control
 from serve_deployments.assignment import Caller
 from serve_deployments.cors import Cors
-from serve_deployments.problem import NotAllowed, problem, status_and_detail
-from serve_deployments.request_body import Bodies, PredictRequest, read_batch, read_object, read_predict
+from serve_deployments.deployment_view import DeploymentView
+from serve_deployments.problem import problem, status_and_detail
+from serve_deployments.protocol_v2 import ProtocolV2
+from serve_deployments.request_body import (
+    MODEL_VERSION,
+    USER_ID,
+    Bodies,
+    PredictRequest,
+    read_batch,
+    read_header,
+    read_object,
+    read_predict,
+)
+from serve_deployments.route_table import Routes, RouteTable
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 REQUEST_ID = "x-request-id"
-USER_ID = "x-user-id"
-MODEL_VERSION = "x-model-version"
-_LONGEST_HEADER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,12 @@ class Predictor(Protocol):
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer: ...
 
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        """pixels: uint8 [N, H, W, 3] RGB at the input size."""
+        ...
+
+    def deployment(self) -> DeploymentView: ...
+
     def readiness(self) -> Readiness: ...
 
     def model_info(self) -> dict[str, Any]: ...
@@ -77,9 +92,6 @@ class Predictor(Protocol):
     def labels(self) -> Sequence[str]: ...
 
     def count_http(self, route: str, status: int) -> None: ...
-
-
-Handler = Callable[[Request, str], Awaitable[Response]]
 
 
 class HttpApi:
@@ -99,7 +111,7 @@ class HttpApi:
         self._control = control
         self._max_images = max_images
         self._cors = Cors(allow_origins)
-        self._routes: dict[str, dict[str, Handler]] = {
+        self._routes: Routes = {
             "/predict": {"POST": self._predict},
             "/predict/batch": {"POST": self._predict_batch},
             "/feedback": {"POST": self._feedback},
@@ -111,36 +123,28 @@ class HttpApi:
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
             **{path: dict.fromkeys(methods, self._administer) for path, methods in admin.routes.items()},
+            **ProtocolV2(predictor, bodies, max_images=max_images).routes(),
         }
+        self._table = RouteTable(self._routes)
 
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
         sent_id = request.headers.get(REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        route = self._table.find(request)
         response = self._cors.preflight(request)
         if response is None:
             try:
-                response = await self._handler(path, request.method)(request, request_id)
+                response = await self._table.handler(route, request)(request, request_id)
             except Exception as error:
                 response = problem(error, request_id)
             finally:
                 self._bodies.release(request)
             self._cors.mark(request, response)
-        self._predictor.count_http(path if path in self._routes else "other", response.status_code)
+        self._predictor.count_http(route.template if route else "other", response.status_code)
         if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
-
-    def _handler(self, path: str, asked: str) -> Handler:
-        methods = self._routes.get(path)
-        if methods is None:
-            raise NotFound(f"there is no route {path[:200]}")
-        method = "GET" if asked == "HEAD" else asked
-        if method not in methods:
-            allow = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            raise NotAllowed(f"{path} takes {allow}, not {asked}", allow)
-        return methods[method]
 
     async def _predict(self, request: Request, request_id: str) -> Response:
         started = time.perf_counter()
@@ -180,8 +184,8 @@ class HttpApi:
     ) -> tuple[list[Classified | BadInput], Answer]:
         """One row per image that was asked for: those that could not be read keep their place."""
         readable = [image for image in asked.images if isinstance(image, bytes)]
-        user_id = asked.user_id or _header(request, USER_ID)
-        caller = Caller(request_id, user_id, asked.quality, _header(request, MODEL_VERSION), started)
+        user_id = asked.user_id or read_header(request, USER_ID)
+        caller = Caller(request_id, user_id, asked.quality, read_header(request, MODEL_VERSION), started)
         answer = await self._predictor.classify(readable, caller)
         rows = iter(answer.rows)
         return [next(rows) if isinstance(image, bytes) else image for image in asked.images], answer
@@ -253,14 +257,6 @@ def _file(name: str) -> bytes:
 
 def _json(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
-
-
-def _header(request: Request, name: str) -> str | None:
-    """Raises BadInput for a value that cannot be one."""
-    value = request.headers.get(name)
-    if value is not None and not 1 <= len(value) <= _LONGEST_HEADER:
-        raise BadInput(f"the header {name} must hold 1 to {_LONGEST_HEADER} characters")
-    return value
 
 
 def _class_id(label: str | int, labels: Sequence[str]) -> int:

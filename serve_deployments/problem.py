@@ -32,6 +32,12 @@ class UnsupportedMedia(BadInput):
     http_status = 415
 
 
+class Forbidden(BadInput):
+    """Something that this route never does, whoever asks."""
+
+    http_status = 403
+
+
 def problem(error: Exception, request_id: str, **members: object) -> Response:
     """The answer to an error. What is not one of ours is logged, and told to nobody else."""
     status, detail = status_and_detail(error)

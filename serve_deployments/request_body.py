@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,20 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.errors import BadInput, BodyTooLarge, Overloaded
+from serve_deployments.content_coding import content_encoding, inflate
 from serve_deployments.problem import UnsupportedMedia
 
 DEFAULT_TOP_K = 5
 PIECE = 1 << 20
 """Bytes of a body worked on at a time (base64: 1.2 ms), before other requests get their turn."""
+
+MAX_JSON_VALUES = 1_000_000
+"""Values of all kinds in one JSON text. A million take about 0.1 s to parse, in which nobody else is answered."""
+
+USER_ID = "x-user-id"
+MODEL_VERSION = "x-model-version"
+LONGEST_NAME = 256
+"""Characters of a name that the client sends: a user, a version."""
 
 _HELD = "manta.body_bytes"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
@@ -59,11 +68,25 @@ class Bodies:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._max_bytes:
             raise BodyTooLarge(f"the body has {length[:18]} bytes, the limit is {self._max_bytes:,}")
+        return await self._collect(request, request.stream())
+
+    async def read_content(self, request: Request) -> bytes:
+        """The body without its Content-Encoding; the limits hold for what it inflates to as well.
+
+        Raises UnsupportedMedia for an unknown encoding, BadInput for a damaged body, and what `read` raises.
+        """
+        encoding = content_encoding(request)
+        body = await self.read(request)
+        if encoding == "identity":
+            return body
+        return await self._collect(request, inflate(body, encoding))
+
+    async def _collect(self, request: Request, stream: AsyncIterator[bytes]) -> bytes:
         chunks, size = [], 0
-        async for chunk in request.stream():
+        async for chunk in stream:
             size += len(chunk)
             self._held += len(chunk)
-            request.scope[_HELD] = size
+            request.scope[_HELD] = request.scope.get(_HELD, 0) + len(chunk)
             if size > self._max_bytes:
                 raise BodyTooLarge(f"the body is larger than the limit of {self._max_bytes:,} bytes")
             if self._held > self._max_bytes_in_all:
@@ -84,7 +107,7 @@ async def read_predict(request: Request, bodies: Bodies) -> PredictRequest:
         if "image" not in values:
             raise BadInput("the field `image` is missing")
         image = await decode_base64(values["image"])
-        return PredictRequest([image], _top_k(values), _text(values, "user_id"), _text(values, "quality"))
+        return PredictRequest([image], _top_k(values), read_text(values, "user_id"), read_text(values, "quality"))
     if kind == "multipart/form-data":
         return await _read_multipart(request, bodies)
     if kind.startswith("image/") or kind == "application/octet-stream":
@@ -109,7 +132,7 @@ async def read_batch(request: Request, bodies: Bodies, max_images: int) -> Predi
         raise BadInput('the field `images` must be a list of objects like {"image": "<base64>"}')
     if not 1 <= len(items) <= max_images:
         raise BadInput(f"`images` must hold 1 to {max_images} images, not {len(items)}")
-    top_k, user_id, quality = _top_k(values), _text(values, "user_id"), _text(values, "quality")
+    top_k, user_id, quality = _top_k(values), read_text(values, "user_id"), read_text(values, "quality")
     return PredictRequest([await _batch_item(item) for item in items], top_k, user_id, quality)
 
 
@@ -125,7 +148,7 @@ def media_type(request: Request) -> str:
 async def decode_base64(value: object) -> bytes:
     """Base64 text, as it is or in a data: URL. Raises BadInput."""
     if not isinstance(value, str):
-        raise BadInput(f"`image` must be base64 text, not {_json_type(value)}")
+        raise BadInput(f"`image` must be base64 text, not {json_type(value)}")
     text = value
     if text[:5].lower() == "data:":
         head = _DATA_URL.match(text)
@@ -158,7 +181,7 @@ async def _decode_pieces(text: str) -> bytes:
 
 async def _batch_item(item: object) -> bytes | BadInput:
     if not isinstance(item, dict):
-        return BadInput(f'an image must be an object like {{"image": "<base64>"}}, not {_json_type(item)}')
+        return BadInput(f'an image must be an object like {{"image": "<base64>"}}, not {json_type(item)}')
     if "image" not in item:
         return BadInput("the field `image` is missing")
     try:
@@ -195,20 +218,36 @@ async def _read_multipart(request: Request, bodies: Bodies) -> PredictRequest:
 
 def _with_text_options(image: bytes, fields: Mapping[str, Any]) -> PredictRequest:
     """Options from the query or a form, where everything is text."""
-    return PredictRequest([image], _top_k_text(fields.get("top_k")), _text(fields, "user_id"), _text(fields, "quality"))
+    user_id, quality = read_text(fields, "user_id"), read_text(fields, "quality")
+    return PredictRequest([image], _top_k_text(fields.get("top_k")), user_id, quality)
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises BadInput."""
+def read_header(request: Request, name: str) -> str | None:
+    """A header that holds a name; None when it was not sent. Raises BadInput for a value that cannot be one."""
+    value = request.headers.get(name)
+    if value is not None and not 1 <= len(value) <= LONGEST_NAME:
+        raise BadInput(f"the header {name} must hold 1 to {LONGEST_NAME} characters")
+    return value
+
+
+def read_object(body: bytes | memoryview) -> dict[str, Any]:
+    """A JSON object. Raises BadInput for anything else, BodyTooLarge when it is one of very many small parts."""
     if not body:
         raise BadInput("the body is empty")
+    if len(body) > MAX_JSON_VALUES and _values(bytes(body)) > MAX_JSON_VALUES:
+        raise BodyTooLarge(f"the JSON holds more than {MAX_JSON_VALUES:,} values; send tensors as binary data")
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadInput(f"the body is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise BadInput(f"the body must be a JSON object, not {_json_type(values)}")
+        raise BadInput(f"the body must be a JSON object, not {json_type(values)}")
     return values
+
+
+def _values(text: bytes) -> int:
+    """About how many values a JSON text has, counted without parsing it; none of these letters is one of base64's."""
+    return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _top_k(values: dict[str, Any]) -> int:
@@ -227,13 +266,15 @@ def _top_k_text(value: object) -> int:
     return _top_k({"top_k": int(value)})
 
 
-def _text(values: Mapping[str, Any], name: str) -> str | None:
+def read_text(values: Mapping[str, Any], name: str) -> str | None:
+    """The field `name`, None when there is none. Raises BadInput."""
     value = values.get(name)
-    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= 256):
-        raise BadInput(f"`{name}` must be text of 1 to 256 characters")
+    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME):
+        raise BadInput(f"`{name}` must be text of 1 to {LONGEST_NAME} characters")
     return value
 
 
-def _json_type(value: object) -> str:
+def json_type(value: object) -> str:
+    """The kind of a parsed JSON value, with its article, for messages."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names[type(value)]

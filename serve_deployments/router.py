@@ -13,17 +13,19 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import psutil
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import BadImage, ClusterError
+from app.errors import BadImage, BadInput, ClusterError
 from serve_deployments.admin_api import AdminApi
-from serve_deployments.answering import Answering
+from serve_deployments.answering import Answering, Asked
 from serve_deployments.assignment import Arm, Assigned, Caller, Ensemble, Single
 from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.deployment_view import DeploymentView
 from serve_deployments.fleet import Deployed, Fleet
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
 from serve_deployments.metrics import Gauges, Tally
@@ -67,9 +69,21 @@ class Service:
             known.keep([_own(row, assigned) for row in fresh])
         rest = iter(fresh)
         rows = [found if found is not None else next(rest) for found in known.found]
-        answer = Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows)
-        self._record(answer, arm, caller)
-        return answer
+        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows), arm, caller)
+
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        """pixels: uint8 [N, H, W, 3] RGB. They are neither decoded nor looked up in the cache.
+
+        Raises what `classify` raises, and BadInput for another size than the model's.
+        """
+        deployed = self.fleet.deployed
+        assigned = deployed.assignment.assign(caller)
+        shape = (deployed.manifest.input.height, deployed.manifest.input.width, 3)
+        if pixels.shape[1:] != shape:
+            raise BadInput(f"the model takes images of shape {list(shape)}, not {list(pixels.shape[1:])}")
+        asked = await self._ask(deployed, assigned, list(pixels))
+        rows: list[Classified | BadImage] = [Classified(row.probabilities, shape, row.version) for row in asked.rows]
+        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows), asked.arm, caller)
 
     async def _classify_fresh(
         self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
@@ -83,7 +97,7 @@ class Service:
         pixels = [image.pixels for image in decoded if isinstance(image, Decoded)]
         if len(pixels) < len(decoded):
             self.tally.count("manta_bad_images", by=len(decoded) - len(pixels))
-        asked = await self._answering.ask(assigned, deployed.versions, deployed.assignment.champion, pixels)
+        asked = await self._ask(deployed, assigned, pixels)
         scored = iter(asked.rows)
         rows = [
             Classified((row := next(scored)).probabilities, image.shape, row.version)
@@ -91,14 +105,20 @@ class Service:
             else image
             for image in decoded
         ]
+        return rows, asked.arm
+
+    async def _ask(self, deployed: Deployed, assigned: Assigned, pixels: list[np.ndarray]) -> Asked:
+        """And perhaps the shadow too, which nobody waits for. pixels: uint8 [H, W, 3] each, at the input size."""
+        asked = await self._answering.ask(assigned, deployed.versions, deployed.assignment.champion, pixels)
         shadow = deployed.traffic.shadow
         if shadow is not None and asked.arm in _TESTED and pixels:
             version = deployed.versions.get(shadow.version)
             if version is not None:
                 self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])
-        return rows, asked.arm
+        return asked
 
-    def _record(self, answer: Answer, arm: Arm, caller: Caller) -> None:
+    def _recorded(self, answer: Answer, arm: Arm, caller: Caller) -> Answer:
+        """The answer, once it is counted and noted for feedback."""
         self.tally.observe("manta_request_seconds", (answer.version, arm), time.perf_counter() - caller.started)
         now = time.time()
         for index, row in enumerate(answer.rows):
@@ -106,6 +126,7 @@ class Service:
                 class_id = int(row.probabilities.argmax())
                 confidence = float(row.probabilities[class_id])
                 self.answers.add(LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now))
+        return answer
 
     def labels(self) -> Sequence[str]:
         """Raises ClusterError when nothing is deployed."""
@@ -138,6 +159,14 @@ class Service:
             gauges=self.gauges(),
             taken_out=taken_out,
             answers=answers,
+        )
+
+    def deployment(self) -> DeploymentView:
+        champion = self.fleet.champion
+        return DeploymentView(
+            model=self.fleet.traffic.model,
+            versions=tuple(version.view() for version in self.fleet.versions),
+            champion=champion.spec.version if champion else None,
         )
 
     def readiness(self) -> Readiness:

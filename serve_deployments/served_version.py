@@ -10,9 +10,11 @@ import numpy as np
 from app.artifact import Manifest, local_folder, read_manifest
 from app.errors import BrokenBundle, ClusterError
 from app.traffic_file import TrafficVersion
-from serve_deployments.batcher import Batcher, BatchLimits, SentBatch
+from serve_deployments.batch_statistics import SentBatch
+from serve_deployments.batcher import Batcher, BatchLimits
 from serve_deployments.breaker import Breaker
 from serve_deployments.classifier_client import ClassifierClient
+from serve_deployments.deployment_view import VersionView
 from serve_deployments.metrics import Tally
 from serve_deployments.schemas import RouterArgs
 
@@ -81,10 +83,15 @@ class ServedVersion:
     def running_replicas(self) -> int:
         return self._client.running_replicas()
 
+    def view(self) -> VersionView:
+        return VersionView(self.spec.version, self.manifest, self.running_replicas(), self.batcher.statistics)
+
     def _count_batch(self, batch: SentBatch) -> None:
+        if not batch.answered:
+            return
         name = self.spec.version
         self._tally.observe("manta_batch_images", (name,), batch.items)
-        self._tally.observe("manta_stage_seconds", (name, "queue"), batch.waited_s)
+        self._tally.observe("manta_stage_seconds", (name, "queue"), batch.waited_s[0])
         self._tally.observe("manta_stage_seconds", (name, "infer"), batch.took_s)
 
     def describe(self) -> dict[str, Any]:

@@ -12,17 +12,20 @@ import numpy as np
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.artifact import InputSpec
+from app.artifact import InputSpec, Manifest
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, encode_png
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.assignment import Caller
+from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
 from serve_deployments.request_body import Bodies
 from tests.bundles import COLOURS
 
 SIZE = 8
+INPUT = InputSpec(height=SIZE, width=SIZE, resize=RESIZE_RULE)
 MAX_BODY_BYTES = 64 * 1024
 MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
 MAX_IMAGES = 5
@@ -43,12 +46,17 @@ def colour_png(channel: int, height: int = SIZE, width: int = SIZE) -> bytes:
 
 
 class ColourPredictor:
-    """Decodes for real; the class is the brightest channel. `failure` is raised instead when set."""
+    """Decodes for real; the class is the brightest channel. `failure` is raised instead when set.
+
+    Version 7 answers whatever is asked for; version 8 has no replica.
+    """
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.not_ready: str | None = None
+        self.deployed = True
         self.callers: list[Caller] = []
+        self.pixels: list[np.ndarray] = []
         self.counted: list[tuple[str, int]] = []
         self._decoder = Decoder(inline_pixels=10_000, threads=1)
 
@@ -56,8 +64,26 @@ class ColourPredictor:
         self.callers.append(caller)
         if self.failure is not None:
             raise self.failure
-        decoded = await self._decoder.decode(images, InputSpec(height=SIZE, width=SIZE, resize=RESIZE_RULE))
+        decoded = await self._decoder.decode(images, INPUT)
         return Answer("7", COLOURS, [_classified(image) for image in decoded])
+
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        self.callers.append(caller)
+        self.pixels.append(pixels)
+        if self.failure is not None:
+            raise self.failure
+        return Answer("7", COLOURS, [_classified(Decoded(image, (SIZE, SIZE, 3))) for image in pixels])
+
+    def deployment(self) -> DeploymentView:
+        if not self.deployed:
+            return DeploymentView(model="", versions=(), champion=None)
+        manifest = Manifest(
+            name="colours", architecture="mean_colour", labels=COLOURS, input=INPUT, created="2026-01-01"
+        )
+        versions = tuple(
+            VersionView(version, manifest, replicas, BatchStatistics()) for version, replicas in (("7", 1), ("8", 0))
+        )
+        return DeploymentView(model="colours", versions=versions, champion="7")
 
     def labels(self) -> Sequence[str]:
         return COLOURS

@@ -147,7 +147,17 @@ async def test_requests_are_counted_by_route(client: httpx.AsyncClient, predicto
     await client.get("/health")
     await client.get("/some/path/of/a/scanner")
     await client.post("/predict", content=b"")
-    assert predictor.counted == [("/health", 200), ("other", 404), ("/predict", 415)]
+    await client.get("/v2/models/colours")
+    await client.get("/v2/models/of-a-scanner")
+    await client.delete("/v2/models/colours/versions/7/ready")
+    assert predictor.counted == [
+        ("/health", 200),
+        ("other", 404),
+        ("/predict", 415),
+        ("/v2/models/{model}", 200),
+        ("/v2/models/{model}", 404),
+        ("/v2/models/{model}/versions/{version}/ready", 405),
+    ]
 
 
 async def test_pages_of_allowed_origins_may_read_answers(predictor: ColourPredictor) -> None:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.errors import ClusterError, MantaError, Overloaded
+from app.errors import BodyTooLarge, ClusterError, MantaError, Overloaded
+from serve_deployments.request_body import MAX_JSON_VALUES, read_object
 from tests.serve_deployments.fakes import (
     MAX_BODIES_BYTES,
     MAX_BODY_BYTES,
@@ -150,6 +151,15 @@ async def test_bad_top_k_in_the_query(client: httpx.AsyncClient, top_k: str) -> 
 async def test_bad_json(client: httpx.AsyncClient, body: bytes, text: str) -> None:
     reply = await client.post("/predict", content=body, headers={"content-type": "application/json"})
     assert_problem(reply, 400, text)
+
+
+def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
+    """One long text is fine; a million parts, however they are nested, would hold up everybody."""
+    assert read_object(b'{"image": "' + b"A" * (2 * MAX_JSON_VALUES) + b'"}')
+    assert read_object(b'{"image": [' + b"1," * (MAX_JSON_VALUES - 10) + b"1]}")
+    for part in (b"1,", b"[],", b"{},", b"[[[[]]]],"):
+        with pytest.raises(BodyTooLarge, match="1,000,000 values"):
+            read_object(b'{"image": [' + part * MAX_JSON_VALUES + b"1]}")
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", RED[:40], RED[:-20], b"\x89PNG\r\n\x1a\n"])

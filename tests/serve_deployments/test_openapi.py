@@ -18,6 +18,9 @@ from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_api,
 
 DOCUMENT: dict[str, Any] = orjson.loads(openapi_json())
 IMAGE = base64.b64encode(colour_png(0)).decode()
+TENSOR = {"name": "encoded", "shape": [1], "datatype": "BYTES", "data": [IMAGE]}
+NUMBERS = {"inputs": [TENSOR], "outputs": [{"name": "probabilities"}]}
+CLASSES = {"id": "a", "inputs": [TENSOR], "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}]}
 
 
 def schema_for(path: str, method: str, status: int, kind: str) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def test_every_schema_is_valid() -> None:
 def test_every_operation_is_complete() -> None:
     identifiers = []
     for path, methods in DOCUMENT["paths"].items():
-        assert re.fullmatch(r"(/[a-z.]+)+", path)
+        assert re.fullmatch(r"(/([a-z0-9.]+|\{[a-z]+\}))+", path)
         for operation in methods.values():
             assert operation["summary"]
             assert operation["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
@@ -93,11 +96,30 @@ def test_routes_and_document_agree() -> None:
         ("get", "/health/ready", None, 200),
         ("get", "/model/info", None, 200),
         ("get", "/openapi.json", None, 200),
+        ("get", "/v2", None, 200),
+        ("get", "/v2/health/live", None, 200),
+        ("get", "/v2/health/ready", None, 200),
+        ("get", "/v2/models/stats", None, 200),
+        ("get", "/v2/models/{model}", None, 200),
+        ("get", "/v2/models/{model}/ready", None, 200),
+        ("get", "/v2/models/{model}/config", None, 200),
+        ("get", "/v2/models/{model}/stats", None, 200),
+        ("get", "/v2/models/{model}/versions/{version}", None, 200),
+        ("get", "/v2/models/{model}/versions/{version}/ready", None, 200),
+        ("get", "/v2/models/{model}/versions/{version}/config", None, 200),
+        ("get", "/v2/models/{model}/versions/{version}/stats", None, 200),
+        ("post", "/v2/models/{model}/infer", NUMBERS, 200),
+        ("post", "/v2/models/{model}/infer", CLASSES, 200),
+        ("post", "/v2/models/{model}/infer", {}, 400),
+        ("post", "/v2/models/{model}/versions/{version}/infer", NUMBERS, 200),
+        ("post", "/v2/repository/index", {"ready": True}, 200),
+        ("post", "/v2/repository/models/{model}/load", {}, 403),
+        ("post", "/v2/repository/models/{model}/unload", {}, 403),
     ],
 )
 async def test_answers_are_what_the_document_says(method: str, path: str, body: object, status: int) -> None:
     async with http_client(ColourPredictor()) as client:
-        reply = await client.request(method, path, json=body)
+        reply = await client.request(method, path.format(model="colours", version="7"), json=body)
     assert reply.status_code == status
     check(reply, path, method)
 
@@ -111,6 +133,16 @@ async def test_failures_are_what_the_document_says() -> None:
         check(await client.post("/predict", content=b"x", headers={"content-type": "a/b"}), "/predict", "post")
         check(await client.get("/health/ready"), "/health/ready", "get")
         check(await client.get("/model/info"), "/model/info", "get")
+        check(await client.get("/v2/health/ready"), "/v2/health/ready", "get")
+        check(await client.get("/v2/models/x"), "/v2/models/{model}", "get")
+        check(
+            await client.get("/v2/models/colours/versions/8/ready"),
+            "/v2/models/{model}/versions/{version}/ready",
+            "get",
+        )
+        infer = "/v2/models/{model}/infer"
+        check(await client.post("/v2/models/colours/infer", json=NUMBERS), infer, "post")
+        check(await client.post("/v2/models/x/infer", json=NUMBERS), infer, "post")
         predictor.failure = TimeoutError()
         check(await client.post("/predict", json={"image": IMAGE}), "/predict", "post")
 

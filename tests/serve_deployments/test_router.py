@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import BadImage, ClusterError
+from app.errors import BadImage, BadInput, ClusterError, NotFound
 from app.imaging import encode_png
 from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
@@ -432,3 +432,84 @@ async def test_a_version_unlike_the_champion_does_not_get_in(service: Service, a
     await service.fleet.apply(applications.traffic(2, **{"1": 1, "2": 1}))
     assert "other labels" in str(service.fleet.problem)
     assert service.fleet.traffic.revision == 1
+
+
+def pure(*channels: int) -> np.ndarray:
+    pixels = np.zeros((len(channels), 8, 8, 3), np.uint8)
+    for index, channel in enumerate(channels):
+        pixels[index, ..., channel] = 255
+    return pixels
+
+
+async def test_pixels_go_straight_to_the_batcher(service: Service, applications: Applications) -> None:
+    client = applications.deploy("1")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1}))
+    answer = await service.classify_pixels(pure(2, 0, 1), ANYBODY)
+    assert client.calls == [1, 3]
+    rows = [row for row in answer.rows if isinstance(row, Classified)]
+    assert [int(row.probabilities.argmax()) for row in rows] == [2, 0, 1]
+    assert rows[0].image_shape == (8, 8, 3)
+    with pytest.raises(BadInput, match=r"takes images of shape \[8, 8, 3\], not \[9, 8, 3\]"):
+        await service.classify_pixels(np.zeros((1, 9, 8, 3), np.uint8), ANYBODY)
+
+
+async def test_pixels_are_assigned_degraded_copied_and_noted_as_files_are(
+    service: Service, applications: Applications
+) -> None:
+    champion, challenger = await two_versions(service, applications, shadow={"version": "1", "share": 1.0})
+    assert (await service.classify_pixels(pure(2, 0), Caller("r1"))).version == "2"
+    await until(lambda: counted(service, "manta_shadow", "1", "agree") == 2)
+    assert champion.calls == [1, 2], "a warm-up, and the copies"
+    challenger.failure = ClusterError("lost")
+    assert (await service.classify_pixels(pure(1), Caller("r2"))).version == "1"
+    assert counted(service, "manta_fallbacks", "2", "error") == 1
+    with pytest.raises(ClusterError, match="lost"):
+        await service.classify_pixels(pure(1), Caller("r3", version="2"))
+    logged = service.answers.take()
+    assert [(each.request_id, each.image_index, each.version, each.arm, each.class_id) for each in logged] == [
+        ("r1", 0, "2", "challenger", 2),
+        ("r1", 1, "2", "challenger", 0),
+        ("r2", 0, "1", "champion", 1),
+    ]
+
+
+async def test_pixels_follow_the_user(service: Service, applications: Applications) -> None:
+    applications.deploy("1")
+    applications.deploy("2")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1, "2": 1}))
+    for user in ("ann", "bob", "eve", "joe", "kim"):
+        versions = {(await service.classify_pixels(pure(0), Caller(f"r{i}", user))).version for i in range(5)}
+        versions.add((await service.classify([colour_png(0)], Caller("r", user))).version)
+        assert len(versions) == 1, user
+    anybody = {(await service.classify_pixels(pure(0), Caller(f"r{i}"))).version for i in range(40)}
+    assert anybody == {"1", "2"}
+
+
+async def test_a_version_asked_for_by_name_answers_whatever_its_weight(
+    service: Service, applications: Applications
+) -> None:
+    applications.deploy("1")
+    applications.deploy("2")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1, "2": 0}))
+    by_name = Caller("request", version="2")
+    assert (await service.classify([colour_png(0)], by_name)).version == "2"
+    assert (await service.classify_pixels(pure(0), by_name)).version == "2"
+    for version in ("3", "", "classifier-1"):
+        with pytest.raises(NotFound, match="not deployed"):
+            await service.classify_pixels(pure(0), Caller("request", version=version))
+
+
+async def test_the_view_of_what_is_deployed(service: Service, applications: Applications) -> None:
+    assert service.deployment().versions == ()
+    applications.deploy("1")
+    client = applications.deploy("2")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1, "2": 0}))
+    await service.classify_pixels(pure(0, 1), Caller("request", version="2"))
+    view = service.deployment()
+    assert (view.model, view.champion) == ("colours", "1")
+    assert [version.version for version in view.versions] == ["1", "2"]
+    assert [version.statistics.items for version in view.versions] == [0, 2]  # a warm-up is not counted
+    assert view.find("colours").version == "1"
+    assert view.find("colours", "2").problem is None
+    client.replicas = 0
+    assert service.deployment().find("colours", "2").problem == "no replica of version 2 runs"
