@@ -12,7 +12,15 @@ import sys
 import typer
 
 from app import __version__
-from app.cli import cluster_commands, job_commands, model_commands, run_commands, serve_commands, training_commands
+from app.cli import (
+    cluster_commands,
+    job_commands,
+    load_commands,
+    model_commands,
+    run_commands,
+    serve_commands,
+    training_commands,
+)
 from app.options import run_command_line
 
 app = typer.Typer(
@@ -22,7 +30,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (job_commands, training_commands, run_commands, model_commands, serve_commands, cluster_commands):
+for group in (
+    job_commands,
+    training_commands,
+    run_commands,
+    model_commands,
+    serve_commands,
+    load_commands,
+    cluster_commands,
+):
     group.add_to(app)
 
 
