@@ -33,9 +33,9 @@ def write_report(comparison: Comparison, path: Path) -> None:
     text = page(
         title,
         paragraph(
-            f"{comparison.test_images:,} test images of {comparison.data}. Latency is that of one thread, p50 and p99 of "
-            "one image, all formats measured in turns. Errors are differences of probabilities from the PyTorch model's. "
-            "Bold: no other format is both faster and more accurate."
+            f"{comparison.test_images:,} test images of {comparison.data}. Latency is that of one thread, p50 and p99 "
+            "of one image, all formats measured in turns. Errors are differences of probabilities from the PyTorch "
+            "model's. Bold: no other format is both faster and more accurate."
         ),
         table(("", *(name for name, _ in COLUMNS)), (_row(row, in_front=row.label in fast) for row in comparison.rows)),
         drawing(11, 4.2, lambda figure: _plot(figure, comparison)),

@@ -64,7 +64,7 @@ def reason_row(name: str, reason: str, columns: int) -> str:
     return f'<tr><td>{html.escape(name)}</td><td class="reason" colspan="{columns}">{html.escape(reason)}</td></tr>'
 
 
-def drawing(width: float, height: float, draw: Callable[[Figure], None]) -> str:
+def drawing(width: float, height: float, draw: Callable[[Figure], object]) -> str:
     """What `draw` puts on a figure of that size, in inches, as an inline SVG."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # no pyplot: it would look for a display

@@ -62,9 +62,7 @@ class HttpConnection(asyncio.Protocol):
     @classmethod
     async def open(cls, address: Address) -> HttpConnection:
         context = ssl.create_default_context() if address.secure else None
-        _, connection = await asyncio.get_running_loop().create_connection(
-            cls, address.host, address.port, ssl=context
-        )
+        _, connection = await asyncio.get_running_loop().create_connection(cls, address.host, address.port, ssl=context)
         return connection
 
     async def send(self, request: bytes) -> int:

@@ -21,7 +21,7 @@ from app.http_connection import Address, HttpConnection
 
 TIMEOUT_S = 10.0
 PAUSE_S = 0.05
-"""After a connection that could not be made: an address where nobody listens is not asked thousands of times a second."""
+"""After a connection that could not be made: where nobody listens, nobody is asked thousands of times a second."""
 
 REFUSED, UNREACHABLE, CLOSED, TIMED_OUT = "refused", "unreachable", "closed", "timed out"
 """Kinds of errors besides statuses, which are named as in `HTTP 503`."""

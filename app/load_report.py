@@ -66,8 +66,8 @@ def write_report(result: LoadResult, path: Path) -> None:
     served = f"{result.model} version {result.model_version}, " if result.model else ""
     parts = [
         paragraph(
-            f"{served}{result.different_images} different images ({result.image_source}) of {result.image_bytes:,} bytes "
-            f"on average. {generator_text(result)}"
+            f"{served}{result.different_images} different images ({result.image_source}) of {result.image_bytes:,} "
+            f"bytes on average. {generator_text(result)}"
         ),
         table(("", *(name for name, _ in COLUMNS)), map(_row, result.rows)),
         drawing(11, 3.8, lambda figure: _draw_rows(figure, result.rows)),

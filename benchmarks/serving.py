@@ -244,9 +244,7 @@ class Benchmark:
             core=self._cores[1] if one_core else None,
         )
         spent = cpu_seconds(running.processes()) - before
-        run = ServingRun(
-            arrangement=name, kind=kind, clients=clients, load=load, cpu_seconds=spent, one_core=one_core
-        )
+        run = ServingRun(arrangement=name, kind=kind, clients=clients, load=load, cpu_seconds=spent, one_core=one_core)
         self.results.runs.append(run)
         errors = f", {load.failed} errors" if load.failed else ""
         self._output.say(

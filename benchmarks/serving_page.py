@@ -23,10 +23,12 @@ LOAD_COLUMNS = ("requests/s", "min..max (runs)", "images/s", "p50 ms", "p95 ms",
 
 def write_page(results: ServingResults, report: Report, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = "; ".join(f"{peer.name}: {peer.settings}" for peer in PEERS.values() if peer.name in results.arrangements)
+    settings = "; ".join(
+        f"{peer.name}: {peer.settings}" for peer in PEERS.values() if peer.name in results.arrangements
+    )
     parts = [
         paragraph(f"{report.heading}. Medians of runs with wrk on the same machine, which took part of its cores."),
-        paragraph(f"Manta as `manta serve` configures it. {settings}."),
+        paragraph(f"{settings}."),
         *(paragraph(f"Not measured: {what}: {reason}") for what, reason in results.missing.items()),
         table(("ratio", "median", "min..max (runs)", "bar"), map(table_row, report.ratio_cells)),
         heading("Images a second, and latency of JSON requests"),
@@ -51,16 +53,16 @@ def _clients(results: ServingResults, kind: str) -> list[int]:
 
 
 def _load_table(results: ServingResults, kind: str) -> str:
-    rows = []
-    for clients in _clients(results, kind):
-        for arrangement in results.arrangements:
-            if runs := results.of(arrangement, kind, clients):
-                rows.append(_load_row(f"{clients} clients: {arrangement}", runs))
-    if kind == JSON:
-        for arrangement in results.arrangements:
-            if runs := results.of(arrangement, kind, CLIENTS, one_core=True):
-                rows.append(_load_row(f"{CLIENTS} clients, one core: {arrangement}", runs))
-    return table(("", *LOAD_COLUMNS), rows)
+    loads = [(clients, False) for clients in _clients(results, kind)] + ([(CLIENTS, True)] if kind == JSON else [])
+    return table(
+        ("", *LOAD_COLUMNS),
+        (
+            _load_row(f"{clients} clients{', one core' if one_core else ''}: {arrangement}", runs)
+            for clients, one_core in loads
+            for arrangement in results.arrangements
+            if (runs := results.of(arrangement, kind, clients, one_core=one_core))
+        ),
+    )
 
 
 def _load_row(name: str, runs: Sequence[ServingRun]) -> str:

@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks.processes import cpu_seconds, memory, only_on_core, process_tree
 
-PARENT = """
+CHILD = "memory = bytearray(50_000_000); print('up', flush=True); input()"
+PARENT = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import sys; x = bytearray(50_000_000); print('up', flush=True); input()"],
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdout.readline()
 print("up", flush=True)
 input()
@@ -28,9 +28,7 @@ input()
 
 @pytest.fixture
 def server() -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"

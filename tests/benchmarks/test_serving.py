@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +87,21 @@ def _mixed() -> bytes:
     return encode_png(np.full((8, 8, 3), (90, 80, 70), np.uint8))
 
 
+PYTHON_WITHOUT_PACKAGES = """#!/bin/sh
+mkdir -p "$3/bin"
+printf '#!/bin/sh\\necho "ERROR: no package broken==1" >&2\\nexit 1\\n' > "$3/bin/python"
+chmod +x "$3/bin/python"
+"""
+
+
 def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTHON_WITHOUT_PACKAGES)
+    python.chmod(0o755)
+    (tmp_path / "broken.txt").write_text("broken==1\n")
     monkeypatch.setattr(environments, "REQUIREMENTS", tmp_path)
-    (tmp_path / "broken.txt").write_text("./there-is-no-such-folder\n")
-    with pytest.raises(NotInstalled, match="cannot be installed: .*there-is-no-such-folder") as caught:
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(NotInstalled, match=r"cannot be installed: ERROR: no package broken==1") as caught:
         environment("broken", tmp_path / "cache")
     assert isinstance(caught.value, MantaError)
-    assert not list((tmp_path / "cache").glob("*/.complete"))
+    assert not list((tmp_path / "cache").glob("*/.complete")), "the next time it is tried again"

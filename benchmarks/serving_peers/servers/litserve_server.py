@@ -9,7 +9,6 @@ several; raw bytes come as a multipart file, the one form of them that LitServe 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import litserve
 import numpy as np
@@ -18,10 +17,11 @@ from benchmarks.serving_peers.servers.classification import Classification, from
 
 
 class Classifier(litserve.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe calls it with one)
         self.classification = Classification()
 
-    def decode_request(self, request: Any) -> np.ndarray:
+    # No annotation: LitServe would take it for the type that FastAPI validates requests with.
+    def decode_request(self, request) -> np.ndarray:  # noqa: ANN001
         if "images" in request:
             images = [from_base64(each["image"]) for each in request["images"]]
         elif isinstance(request["image"], str):
@@ -40,7 +40,7 @@ class Classifier(litserve.LitAPI):
     def unbatch(self, output: list[np.ndarray]) -> list[np.ndarray]:
         return output
 
-    def encode_response(self, output: np.ndarray) -> dict[str, Any]:
+    def encode_response(self, output):  # noqa: ANN001, ANN201
         return {"batch_predictions": [{"predictions": top} for top in self.classification.top(output)]}
 
 
