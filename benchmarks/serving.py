@@ -41,6 +41,7 @@ from benchmarks.serving_results import (
     CLIENTS,
     CLUSTER_START,
     DEPLOY,
+    IDLE,
     PROPORTIONAL,
     RESIDENT,
     START,
@@ -57,6 +58,7 @@ BATCHES = 8
 CHECKED = 4
 """Single images whose answers are compared with the graph's, before anything is measured."""
 WARM_UP_CLIENTS = 8
+IDLE_SECONDS = 2
 MEGABYTE = 1e6
 
 
@@ -221,6 +223,7 @@ class Benchmark:
             for images in asked:
                 check_answers(running.url, route, images, reference)
         self._warm_up(running.url, routes[JSON])
+        self._note(name, IDLE, "% of a core", self._idle_share(running))
         for kind in KINDS:
             for clients in self._settings.client_counts:
                 self._run(name, kind, routes[kind], running, clients=clients)
@@ -251,6 +254,12 @@ class Benchmark:
             f"    {kind}, {clients} clients{', one core' if one_core else ''}: {load.per_second:,.0f} requests/s, "
             f"p50 {load.p50_ms:.2f} ms, p99 {load.p99_ms:.2f} ms, CPU {run.cpu_ms:.2f} ms{errors}"
         )
+
+    def _idle_share(self, running: Running) -> float:
+        """Percent of a core that the server takes when nobody asks; it is part of the CPU of each request."""
+        before, started = cpu_seconds(running.processes()), time.perf_counter()
+        time.sleep(min(IDLE_SECONDS, self._settings.seconds))
+        return 100 * (cpu_seconds(running.processes()) - before) / (time.perf_counter() - started)
 
     def _warm_up(self, url: str, route: Route) -> None:
         run_wrk(url, self._requests(JSON, route), clients=WARM_UP_CLIENTS, seconds=min(2, self._settings.seconds))

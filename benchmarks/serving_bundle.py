@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from app.artifact import Bundle, Lineage, open_bundle
 from app.checkpoint import ModelCard
@@ -42,7 +43,9 @@ def write_bundles(folder: Path, images: Sequence[bytes]) -> tuple[Bundle, Bundle
 
 def _make_decided(classifier: ImageClassifier, pixels: np.ndarray) -> None:
     """Random weights give every class the same probability, nearly: then no wrong answer would be noticed."""
+    head = classifier.net.get_submodule("head")
+    assert isinstance(head, nn.Linear)
+    floats = to_floats(torch.from_numpy(pixels))
     with torch.no_grad():
-        logits = classifier(to_floats(torch.from_numpy(pixels)))
-        classifier.net.head.weight.mul_(SPREAD / logits.std(0).mean())
-        classifier.net.head.bias.sub_(classifier(to_floats(torch.from_numpy(pixels))).mean(0))
+        head.weight.mul_(SPREAD / classifier(floats).std(0).mean())
+        head.bias.sub_(classifier(floats).mean(0))

@@ -58,6 +58,7 @@ class Fact:
 START = "start to first answer"
 DEPLOY = "deployment to first answer"
 CLUSTER_START = "start of the cluster"
+IDLE = "CPU while nobody asks"
 PROPORTIONAL, RESIDENT = "memory, shared pages counted once (PSS)", "memory, sum of RSS"
 CLASSIFIER = "memory of a classifier replica (RSS)"
 
