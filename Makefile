@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion setup lock clean help
+.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion bench-serving setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision
 
 bench-conversion: $(VENV)/.installed ## a compressed model against the one it was made of, about 4 minutes on two cores
 	$(BIN)/python -m benchmarks.conversion $(ARGS)
+
+bench-serving: $(VENV)/.installed ## the service against a plain server and other model servers, about 22 minutes; needs wrk
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 setup: $(VENV)/.installed ## the environment alone
 

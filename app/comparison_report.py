@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.atomic_file import write_atomically
 from app.comparison import Comparison, Row, pareto
+from app.html_page import drawing, page, paragraph, reason_row, table, table_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 2rem auto; max-width: 82rem;
-  padding: 0 1rem; }
-h1 { font-size: 1.4rem; margin-bottom: 0.2rem; }
-p { color: #51606f; margin: 0.3rem 0 1.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.4rem 0.7rem; text-align: right; border-bottom: 1px solid #e4e9ee; white-space: nowrap; }
-th { color: #51606f; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; }
-td.reason { text-align: left; white-space: normal; color: #8a3b12; }
-tr.front td:first-child { font-weight: 700; }
-svg { max-width: 100%; height: auto; }
-"""
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("accuracy", lambda row: _shown(row.accuracy, lambda value: f"{value:.2%}")),
     ("size", lambda row: _shown(row.bytes, lambda value: f"{value / 1000:,.1f} kB")),
@@ -43,23 +28,18 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
-    """One file without anything from elsewhere, so that it can be mailed or logged to MLflow."""
     fast = {row.label for row in front(comparison, lambda row: row.latency_ms.get("1"))}
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(name for name, _ in COLUMNS)))
-    body = "".join(_table_row(row, in_front=row.label in fast) for row in comparison.rows)
     title = "Formats compared: " + ", ".join(dict.fromkeys(row.version for row in comparison.rows))
-    images, data = f"{comparison.test_images:,}", html.escape(comparison.data)
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p>{images} test images of {data}. Latency is that of one thread, p50 and p99 of one image, all formats measured in
-turns. Errors are differences of probabilities from the PyTorch model's. Bold: no other format is both faster and more
-accurate.</p>
-<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-{_plots(comparison)}
-</body></html>
-"""
+    text = page(
+        title,
+        paragraph(
+            f"{comparison.test_images:,} test images of {comparison.data}. Latency is that of one thread, p50 and p99 "
+            "of one image, all formats measured in turns. Errors are differences of probabilities from the PyTorch "
+            "model's. Bold: no other format is both faster and more accurate."
+        ),
+        table(("", *(name for name, _ in COLUMNS)), (_row(row, in_front=row.label in fast) for row in comparison.rows)),
+        drawing(11, 4.2, lambda figure: _plot(figure, comparison)),
+    )
     write_atomically(path, text)
 
 
@@ -69,32 +49,21 @@ def front(comparison: Comparison, cost: Callable[[Row], float | None]) -> list[R
     return [rows[index] for index in pareto([(cost(row) or 0.0, row.accuracy or 0.0) for row in rows])]
 
 
-def _table_row(row: Row, *, in_front: bool) -> str:
-    cells = f"<td>{html.escape(row.label)}</td>"
-    if row.status == "ok":
-        cells += "".join(f"<td>{html.escape(show(row))}</td>" for _, show in COLUMNS)
-    else:
-        cells += f'<td class="reason" colspan="{len(COLUMNS)}">{html.escape(f"{row.status}: {row.reason}")}</td>'
-    return f'<tr class="front">{cells}</tr>' if in_front else f"<tr>{cells}</tr>"
+def _row(row: Row, *, in_front: bool) -> str:
+    if row.status != "ok":
+        return reason_row(row.label, f"{row.status}: {row.reason}", len(COLUMNS))
+    return table_row((row.label, *(show(row) for _, show in COLUMNS)), in_front=in_front)
 
 
 def _shown(value: float | None, show: Callable[[float], str]) -> str:
     return "" if value is None else show(value)
 
 
-def _plots(comparison: Comparison) -> str:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure  # no pyplot: it would look for a display
-
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "manta", "font.size": 9}):
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        _scatter(left, comparison, lambda row: row.latency_ms.get("1"), "ms for one image, one thread")
-        _scatter(right, comparison, lambda row: None if row.bytes is None else row.bytes / 1000, "size, kB")
-        left.set_ylabel("test accuracy, %")
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg")
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+def _plot(figure: Figure, comparison: Comparison) -> None:
+    left, right = figure.subplots(1, 2, sharey=True)
+    _scatter(left, comparison, lambda row: row.latency_ms.get("1"), "ms for one image, one thread")
+    _scatter(right, comparison, lambda row: None if row.bytes is None else row.bytes / 1000, "size, kB")
+    left.set_ylabel("test accuracy, %")
 
 
 def _scatter(panel: Axes, comparison: Comparison, cost: Callable[[Row], float | None], label: str) -> None:

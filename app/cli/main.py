@@ -15,6 +15,7 @@ from app import __version__
 from app.cli import (
     cluster_commands,
     job_commands,
+    load_commands,
     model_commands,
     run_commands,
     serve_commands,
@@ -37,6 +38,7 @@ for group in (
     model_commands,
     serve_commands,
     traffic_commands,
+    load_commands,
     cluster_commands,
 ):
     group.add_to(app)

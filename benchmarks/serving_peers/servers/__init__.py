@@ -1,0 +1,1 @@
+"""Programs that run within a peer's own environment, on the product's decoding and the product's graph."""
