@@ -7,6 +7,7 @@
 #include <string>
 
 #include "manta/errors.hpp"
+#include "webp_orientation.hpp"
 
 namespace manta {
 namespace {
@@ -21,6 +22,27 @@ std::string with_commas(std::int64_t value) {
 
 [[noreturn]] void cannot_be_decoded(const ImageHeader& header) {
   throw BadImage("the " + std::string(upper_name(header.format)) + " image cannot be decoded");
+}
+
+// What EXIF's eight orientations stand for.
+void turn_upright(cv::Mat& image, int orientation) {
+  if (orientation >= 5) cv::transpose(image, image);
+  switch (orientation) {
+    case 2:
+    case 6:
+      cv::flip(image, image, 1);
+      break;
+    case 4:
+    case 8:
+      cv::flip(image, image, 0);
+      break;
+    case 3:
+    case 7:
+      cv::flip(image, image, -1);
+      break;
+    default:
+      break;
+  }
 }
 
 int to_rgb_code(const cv::Mat& image, ChannelOrder order) {
@@ -48,9 +70,12 @@ void decode_bgr(ByteView data, cv::Mat& bgr, std::int64_t max_pixels) {
   if (data.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) cannot_be_decoded(header);
   // imdecode only reads, but takes what cv::Mat can hold.
   const cv::Mat encoded(1, static_cast<int>(data.size()), CV_8UC1, const_cast<std::uint8_t*>(data.data()));
+  const bool is_webp = header.format == ImageFormat::webp;
+  const int flags = cv::IMREAD_COLOR | (is_webp ? cv::IMREAD_IGNORE_ORIENTATION : 0);
   try {
     // On failure the result is empty and `bgr` may still hold the image before.
-    if (cv::imdecode(encoded, cv::IMREAD_COLOR, &bgr).empty()) cannot_be_decoded(header);
+    if (cv::imdecode(encoded, flags, &bgr).empty()) cannot_be_decoded(header);
+    if (is_webp) turn_upright(bgr, webp_orientation(data));
   } catch (const cv::Exception&) {
     cannot_be_decoded(header);
   }

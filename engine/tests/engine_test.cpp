@@ -4,31 +4,15 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <fstream>
-#include <new>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <thread>
 #include <type_traits>
 #include <utility>
 
+#include "allocations.hpp"
 #include "golden.hpp"
-
-namespace {
-
-// Allocations of this thread, with the global operator new below.
-thread_local std::size_t allocations = 0;
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
 
 namespace manta {
 namespace {
@@ -174,9 +158,9 @@ TEST(Engine, AllocatesNothingOfItsOwnInTheSteadyState) {
   std::vector<float> probabilities(batch * engine.classes());
   const auto allocations_of = [](auto&& work) {
     for (int i = 0; i < 5; ++i) work();
-    const std::size_t before = allocations;
+    const std::size_t before = tests::allocations();
     for (int i = 0; i < 10; ++i) work();
-    return allocations - before;
+    return tests::allocations() - before;
   };
   const std::size_t of_runs = allocations_of([&] { engine.infer(input.data(), batch, probabilities.data()); });
   const std::vector<cv::Mat> images(batch, cv::Mat(engine.model().height, engine.model().width, CV_8UC3, kRed));

@@ -23,14 +23,15 @@ Answer HttpClient::request(const std::string& method, const std::string& target,
   for (const auto& [name, value] : headers) text += name + ": " + value + "\r\n";
   if (method == "POST") text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   send_raw(text + "\r\n" + body);
-  return receive();
+  return receive(method == "HEAD");
 }
 
 void HttpClient::send_raw(const std::string& bytes) { asio::write(socket_, asio::buffer(bytes)); }
 
-Answer HttpClient::receive() {
+Answer HttpClient::receive(bool without_body) {
   http::response_parser<http::string_body> parser;
   parser.body_limit(boost::none);
+  parser.skip(without_body);
   http::read(socket_, buffer_, parser);
   Answer answer;
   answer.status = static_cast<int>(parser.get().result_int());

@@ -25,7 +25,8 @@ class HttpClient {
   Answer request(const std::string& method, const std::string& target, const std::string& content_type = "",
                  const std::string& body = "", const std::map<std::string, std::string>& headers = {});
   void send_raw(const std::string& bytes);
-  Answer receive();
+  // `without_body`: of HEAD.
+  Answer receive(bool without_body = false);
   // Whether the server has closed the connection; waits for that or for a byte.
   bool is_closed();
 

@@ -2,6 +2,7 @@
 // (which the build with -fsanitize=address sees).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <opencv2/core/mat.hpp>
 #include <random>
@@ -70,7 +71,9 @@ TEST(ImageHeader, ThePixelLimitIsExactAndSeenBeforeDecoding) {
     cv::Mat image;
     const std::int64_t pixels = header.width * header.height;
     EXPECT_NO_THROW(decode_bgr(bytes, image, pixels));
-    if (pixels > 1) EXPECT_THROW(decode_bgr(bytes, image, pixels - 1), ImageTooLarge);
+    if (pixels > 1) {
+      EXPECT_THROW(decode_bgr(bytes, image, pixels - 1), ImageTooLarge);
+    }
   }
 }
 
@@ -96,7 +99,7 @@ TEST(ImageHeader, DamagedBytesAreRefusedOrDecoded) {
 
 TEST(ImageHeader, NoiseBehindASignatureIsRefused) {
   std::mt19937 random(2);
-  for (const std::string start : {std::string("\xff\xd8\xff"), std::string("\x89PNG\r\n\x1a\n"), std::string("BM"),
+  for (const auto& start : {std::string("\xff\xd8\xff"), std::string("\x89PNG\r\n\x1a\n"), std::string("BM"),
                                   std::string("RIFF\x10\0\0\0WEBPVP8 ", 16)}) {
     for (int round = 0; round < 500; ++round) {
       std::string bytes = start;

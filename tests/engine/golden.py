@@ -2,8 +2,8 @@
 
     python -m tests.engine.golden FOLDER
 
-Writes `bundles/<name>/`, `images/`, `models/` (graphs that must be refused) and `golden.json` into FOLDER. Nothing of it
-is committed: it is made anew by the Python, OpenCV and ONNX Runtime of the environment, in about three seconds.
+Writes `bundles/<name>/`, `images/`, `models/` (graphs that must be refused) and `golden.json` into FOLDER. Nothing of
+it is committed: it is made anew by the Python, OpenCV and ONNX Runtime of the environment, in about ten seconds.
 """
 
 from __future__ import annotations
