@@ -75,6 +75,10 @@ void Connection::read() {
   const std::size_t wanted = parser_->is_header_done() ? kReadBytesOfLargeBody : kReadBytes;
   socket_.async_read_some(buffer_.prepare(wanted), [self = shared_from_this()](const error_code& error, std::size_t n) {
     if (self->state_ != State::reading) return;
+    if (error == asio::error::operation_aborted) {
+      self->read_the_last();
+      return;
+    }
     if (error) {  // the client has left; what it began it does not want answered
       self->close();
       return;
@@ -252,7 +256,6 @@ void Connection::on_written(const error_code& error) {
     parse();  // the client did not wait for the answer
   } else {
     read();
-    if (shard_.draining()) drain();
   }
 }
 
@@ -291,9 +294,18 @@ void Connection::check_deadline(Clock::time_point now) {
 
 void Connection::drain() {
   if (state_ != State::reading || has_begun()) return;  // it closes itself after its answer
+  // What was read already is handed over all the same; only then is it known that nothing is on its way.
+  error_code ignored;
+  socket_.cancel(ignored);
+}
+
+void Connection::read_the_last() {
   error_code error;
-  if (socket_.available(error) > 0 && !error) return;  // a request has arrived and was not looked at yet
-  close();
+  if (socket_.available(error) > 0 && !error) {
+    read();
+  } else {
+    close();
+  }
 }
 
 void Connection::close() {

@@ -25,7 +25,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void start();
   // Closes it if it has been silent for too long.
   void check_deadline(Clock::time_point now);
-  // Closes it as soon as no request is on its way.
+  // Closes it if no request is on its way.
   void drain();
 
   void send() override;
@@ -38,6 +38,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
 
   void begin_request();
   void read();
+  void read_the_last();
   void parse();
   bool has_begun() const;
   void refuse(int status, std::string_view detail);

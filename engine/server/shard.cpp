@@ -15,6 +15,8 @@ namespace {
 
 // How often silent connections and images that waited too long are looked for.
 constexpr auto kTick = std::chrono::seconds(1);
+// At the end: for requests that were sent before their clients could know of it.
+constexpr auto kGrace = std::chrono::milliseconds(200);
 
 std::string http_date() {
   const std::time_t now = std::time(nullptr);
@@ -42,6 +44,7 @@ Shard::Shard(const Shared& shared)
       loop_(1),
       work_(loop_.get_executor()),
       timer_(loop_),
+      grace_(loop_),
       batcher_(
           {
               [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
@@ -94,7 +97,7 @@ void Shard::add(Socket socket) {
   connections_.emplace(connection.get(), connection);
   shared_.metrics.connections.fetch_add(1, std::memory_order_relaxed);
   connection->start();
-  if (draining_) connection->drain();
+  if (grace_is_over_) connection->drain();
 }
 
 // A copy: closing a connection takes it out of the map.
@@ -114,14 +117,23 @@ void Shard::remove(Connection& connection) {
 void Shard::drain() {
   boost::asio::post(loop_, [this] {
     draining_ = true;
-    for (const auto& connection : all()) connection->drain();
+    grace_.expires_after(kGrace);
+    grace_.async_wait([this](const boost::system::error_code& cancelled) {
+      if (!cancelled) close_idle();
+    });
     finish_when_drained();
   });
+}
+
+void Shard::close_idle() {
+  grace_is_over_ = true;
+  for (const auto& connection : all()) connection->drain();
 }
 
 void Shard::finish_when_drained() {
   if (!draining_ || !connections_.empty()) return;
   timer_.cancel();
+  grace_.cancel();
   work_.reset();
 }
 

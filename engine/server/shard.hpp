@@ -52,7 +52,7 @@ class Shard {
   // Returns when the shard was drained, or stopped.
   void run();
 
-  // From any thread: no request is read any more but those that have begun to arrive; ends when all are answered.
+  // From any thread: each connection ends after its next answer, or when none comes within a moment.
   void drain();
   // From any thread: ends at once.
   void stop();
@@ -73,6 +73,7 @@ class Shard {
 
  private:
   void tick();
+  void close_idle();
   void finish_when_drained();
   [[nodiscard]] std::vector<std::shared_ptr<Connection>> all() const;
 
@@ -80,12 +81,14 @@ class Shard {
   boost::asio::io_context loop_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::steady_timer timer_;
+  boost::asio::steady_timer grace_;
   Batcher batcher_;
   Api api_;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::mt19937_64 random_;
   std::string date_;
   bool draining_ = false;
+  bool grace_is_over_ = false;
 };
 
 }  // namespace manta::server

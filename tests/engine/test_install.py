@@ -64,7 +64,8 @@ def test_the_tree_is_whole_and_runs_anywhere(installed: Path, golden: Path) -> N
     assert str(image) in answer
     run(str(installed / "bin" / "manta-engine-server"), "--version")
     used = run("ldd", str(installed / "bin" / "manta-engine"))
-    assert f"libonnxruntime.so.1 => {libraries}" in used
+    (line,) = [line for line in used.splitlines() if "libonnxruntime.so.1 =>" in line]
+    assert Path(line.split()[2]).resolve().parent == libraries
 
 
 def test_the_archive_runs(build: Path, golden: Path, tmp_path: Path) -> None:
