@@ -99,14 +99,18 @@ REQUESTS = [
 
 
 @pytest.fixture(scope="module")
-async def python_service(golden: Path) -> AsyncIterator[httpx.AsyncClient]:
-    bodies = Bodies(max_bytes=65536, max_bytes_in_all=1 << 20)
-    api = HttpApi(BundlePredictor(golden / "bundles" / "colours"), bodies, max_images=5)
+def predictor(golden: Path) -> BundlePredictor:
+    return BundlePredictor(golden / "bundles" / "colours")
+
+
+@pytest.fixture
+async def python_service(predictor: BundlePredictor) -> AsyncIterator[httpx.AsyncClient]:
+    api = HttpApi(predictor, Bodies(max_bytes=65536, max_bytes_in_all=1 << 20), max_images=5)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
         yield client
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request_: f"{request_[0]} {request_[1]} {request_[3][:40]!r}")
+@pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
 async def test_the_same_answer_as_the_python_service(
     python_service: httpx.AsyncClient, server: RunningServer, request_: tuple[str, str, dict[str, str], bytes]
 ) -> None:
