@@ -1,0 +1,37 @@
+// Errors as HTTP answers: one JSON body that carries the RFC 9457 members and `error`.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "exchange.hpp"
+
+namespace manta::server {
+
+// Ends a request with a status of 4xx or 5xx. what() is the one line that the client sees.
+class HttpError : public std::runtime_error {
+ public:
+  HttpError(int status, const std::string& detail, std::string allow = "")
+      : std::runtime_error(detail), status_(status), allow_(std::move(allow)) {}
+  [[nodiscard]] int status() const noexcept { return status_; }
+  // Methods that the route has, with 405.
+  [[nodiscard]] const std::string& allow() const noexcept { return allow_; }
+
+ private:
+  int status_;
+  std::string allow_;
+};
+
+inline constexpr int kRetryAfterSeconds = 1;
+
+[[nodiscard]] std::string_view phrase(int status) noexcept;
+
+// Writes the answer to an error; of protocol v2 for its routes.
+void write_problem(Exchange& exchange, int status, std::string_view detail);
+void write_problem(Exchange& exchange, const HttpError& error);
+
+// `text` as it may stand in JSON: what is no UTF-8 becomes question marks.
+[[nodiscard]] std::string printable(std::string_view text);
+
+}  // namespace manta::server

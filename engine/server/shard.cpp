@@ -1,0 +1,156 @@
+#include "shard.hpp"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <array>
+#include <chrono>
+#include <ctime>
+#include <exception>
+#include <iostream>
+
+#include "connection.hpp"
+
+namespace manta::server {
+namespace {
+
+// How often silent connections and images that waited too long are looked for.
+constexpr auto kTick = std::chrono::seconds(1);
+// At the end: for requests that were sent before their clients could know of it.
+constexpr auto kGrace = std::chrono::milliseconds(200);
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::array<char, 64> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  return {text.data(), length};
+}
+
+Clock::duration seconds(double value) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
+}
+
+// Images that may wait here: each loop has its share, and room for one full request.
+std::size_t share_of_queue(const ServerOptions& options) {
+  const auto loops = static_cast<std::size_t>(options.loops);
+  return std::max((options.max_queued_images + loops - 1) / loops, options.max_images);
+}
+
+}  // namespace
+
+Shard::Shard(const Shared& shared)
+    : shared_(shared),
+      loop_(1),
+      work_(loop_.get_executor()),
+      timer_(loop_),
+      grace_(loop_),
+      batcher_(
+          {
+              [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
+                shared_.engine.infer(images, count, probabilities);
+              },
+              [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
+              shared.run_elsewhere,
+              [this](std::size_t count, Clock::duration waited) { shared_.metrics.batch(count, waited); },
+          },
+          {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
+           shared.inline_images},
+          shared.engine.input_bytes(), shared.engine.classes()),
+      api_(shared.engine, batcher_, shared.metrics, {shared.options.max_images, shared.options.inline_pixels},
+           shared.model_version,
+           {
+               [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
+               shared.decode_elsewhere,
+               shared.queued,
+           }),
+      random_(std::random_device()()),
+      date_(http_date()) {}
+
+Shard::~Shard() = default;
+
+void Shard::run() {
+  tick();
+  while (true) {
+    try {
+      loop_.run();
+      return;
+    } catch (const std::exception& error) {  // no memory, say: the other connections go on
+      std::cerr << "an event failed: " << error.what() << std::endl;
+    }
+  }
+}
+
+void Shard::tick() {
+  date_ = http_date();
+  batcher_.expire();
+  const auto now = Clock::now();
+  for (const auto& connection : all()) connection->check_deadline(now);
+  timer_.expires_after(kTick);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && work_.owns_work()) tick();
+  });
+}
+
+void Shard::add(Socket socket) {
+  auto connection = std::make_shared<Connection>(*this, std::move(socket));
+  connections_.emplace(connection.get(), connection);
+  shared_.metrics.connections.fetch_add(1, std::memory_order_relaxed);
+  connection->start();
+  if (grace_is_over_) connection->drain();
+}
+
+// A copy: closing a connection takes it out of the map.
+std::vector<std::shared_ptr<Connection>> Shard::all() const {
+  std::vector<std::shared_ptr<Connection>> copy;
+  copy.reserve(connections_.size());
+  for (const auto& entry : connections_) copy.push_back(entry.second);
+  return copy;
+}
+
+void Shard::remove(Connection& connection) {
+  connections_.erase(&connection);
+  shared_.metrics.connections.fetch_sub(1, std::memory_order_relaxed);
+  finish_when_drained();
+}
+
+void Shard::drain() {
+  boost::asio::post(loop_, [this] {
+    draining_ = true;
+    grace_.expires_after(kGrace);
+    grace_.async_wait([this](const boost::system::error_code& cancelled) {
+      if (!cancelled) close_idle();
+    });
+    finish_when_drained();
+  });
+}
+
+void Shard::close_idle() {
+  grace_is_over_ = true;
+  for (const auto& connection : all()) connection->drain();
+}
+
+void Shard::finish_when_drained() {
+  if (!draining_ || !connections_.empty()) return;
+  timer_.cancel();
+  grace_.cancel();
+  work_.reset();
+}
+
+void Shard::stop() { loop_.stop(); }
+
+// 128 random bits, written as Python's uuid4().hex.
+std::string Shard::new_request_id() {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string id;
+  id.reserve(32);
+  for (int half = 0; half < 2; ++half) {
+    std::uint64_t bits = random_();
+    if (half == 0) bits = (bits & ~(std::uint64_t{0xF} << 12U)) | std::uint64_t{4} << 12U;  // version 4
+    if (half == 1) bits = (bits & ~(std::uint64_t{3} << 62U)) | std::uint64_t{2} << 62U;    // variant of RFC 9562
+    for (unsigned shift = 64; shift > 0; shift -= 4) id += kDigits[bits >> (shift - 4) & 0xFU];
+  }
+  return id;
+}
+
+}  // namespace manta::server

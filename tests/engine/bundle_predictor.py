@@ -1,0 +1,49 @@
+"""The Python service of one bundle, without a cluster: what the engine's server is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.artifact import open_bundle
+from app.errors import BadImage
+from app.inference import OnnxClassifier
+from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.http_api import Answer, Classified, Readiness
+from serve_deployments.traffic import Caller
+
+
+class BundlePredictor:
+    def __init__(self, folder: Path) -> None:
+        bundle = open_bundle(folder)
+        self._manifest = bundle.manifest
+        self._classifier = OnnxClassifier.from_bundle(bundle)
+        self._decoder = Decoder(inline_pixels=100_000, threads=1)
+
+    async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:  # noqa: ARG002 (a `Predictor` is told who asks)
+        decoded = await self._decoder.decode(images, self._manifest.input)
+        good = [image.pixels for image in decoded if isinstance(image, Decoded)]
+        results = iter(self._classifier.predict(np.stack(good)) if good else [])
+        rows: list[Classified | BadImage] = [
+            Classified(next(results), image.shape) if isinstance(image, Decoded) else image for image in decoded
+        ]
+        return Answer("1", self._manifest.labels, rows)
+
+    def readiness(self) -> Readiness:
+        model = self._manifest.name
+        return Readiness(None, {"model": model, "revision": 0, "model_version": "1", "problem": None})
+
+    def model_info(self) -> dict[str, Any]:
+        shape = self._manifest.input
+        return {
+            "model": self._manifest.name,
+            "architecture": self._manifest.architecture,
+            "input_shape": [-1, shape.height, shape.width, 3],
+            "output_shape": [-1, len(self._manifest.labels)],
+            "num_classes": len(self._manifest.labels),
+            "class_names": self._manifest.labels,
+            "revision": 0,
+        }

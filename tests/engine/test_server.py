@@ -1,0 +1,288 @@
+"""The engine's server against the Python service: the same requests, the same answers. And its manners under load."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serve_deployments.http_api import HttpApi
+from serve_deployments.request_body import Bodies
+from tests.app.test_imaging import encoded, rgb
+from tests.engine.bundle_predictor import BundlePredictor
+from tests.engine.running import RunningServer, start_server
+from tests.serve_deployments.fakes import asgi, colour_png
+from tests.serve_deployments.test_openapi import schema_for
+
+RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
+JSON = {"content-type": "application/json"}
+PNG = {"content-type": "image/png"}
+VOLATILE = {"request_id", "timestamp", "inference_time_ms", "total_inference_time_ms", "average_time_per_image_ms"}
+OWN = {"model_version", "model_path", "versions"}
+"""What a server without a registry must say differently."""
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def predict(**values: object) -> tuple[str, str, dict[str, str], bytes]:
+    return "POST", "/predict", JSON, json.dumps(values).encode()
+
+
+def raw(body: bytes, query: str = "", **headers: str) -> tuple[str, str, dict[str, str], bytes]:
+    return "POST", f"/predict{query}", {**PNG, **headers}, body
+
+
+def batch(*images: object, **values: object) -> tuple[str, str, dict[str, str], bytes]:
+    return "POST", "/predict/batch", JSON, json.dumps({"images": images, **values}).encode()
+
+
+BOMB = RED[:16] + (100_000).to_bytes(4) * 2 + RED[24:]
+REQUESTS = [
+    *(("GET", path, {}, b"") for path in ("/health", "/health/live", "/health/ready", "/model/info")),
+    *(("GET", path, {}, b"") for path in ("/", "/nope", "/predict/", "/Predict", "/%00", "//predict", "/a%ffb")),
+    *((method, "/predict", {}, b"") for method in ("GET", "PUT", "DELETE", "OPTIONS", "HEAD")),
+    *((method, "/health", {}, b"") for method in ("POST", "PUT", "BREW")),
+    ("HEAD", "/health/live", {}, b""),
+    predict(image=b64(RED)),
+    predict(image=b64(GREEN), top_k=2),
+    predict(image=b64(BLUE), top_k=99, user_id="ann"),
+    predict(image=b64(BLUE), top_k=2.0, user_id=None),
+    predict(image=f"data:image/png;base64,{b64(BLUE)}"),
+    predict(image=f"DATA:image/png;charset=utf-8;BASE64,{b64(BLUE)}"),
+    predict(image=base64.encodebytes(BLUE).decode()),
+    predict(image=f"data:image/png;base64,{base64.encodebytes(BLUE).decode()}"),
+    predict(image=b64(encoded(rgb(300, 400), "JPEG"))),
+    predict(image=b64(BOMB)),
+    *(predict(image=b64(RED), top_k=top_k) for top_k in (0, -1, "x", "3", 1.5, True, None, [], {}, 1e300, 2**63)),
+    *(predict(image=b64(RED), user_id=user_id) for user_id in ("", 3, "x" * 257, "ä" * 256, [])),
+    *(predict(image=image) for image in (None, 3, ["a"], "", "data:image/png;base64,", "data:image/png,abc")),
+    *(predict(image=image) for image in ("not base64!", "abcde", "aGVsbG8=", "ä", "aGVsbG8", "a===", "YQ==YQ==")),
+    predict(),
+    ("POST", "/predict", {"content-type": "application/vnd.x+json"}, json.dumps({"image": b64(RED)}).encode()),
+    ("POST", "/predict", JSON, b'{"image": "AAAA", "image": "' + b64(RED).encode() + b'"}'),
+    *(("POST", "/predict", JSON, body) for body in (b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b"[" * 5000)),
+    ("POST", "/predict", JSON, b'{"image": NaN}'),
+    raw(RED),
+    raw(encoded(rgb(), "WEBP"), "?top_k=1"),
+    raw(encoded(rgb(400, 500), "BMP"), "", **{"content-type": "Image/BMP; q=1"}),
+    raw(RED, **{"content-type": "application/octet-stream"}),
+    raw(RED, **{"content-encoding": "gzip"}),
+    raw(RED, **{"x-request-id": "chosen-by.me:1"}),
+    *(raw(body) for body in (b"", b"not an image", RED[:40], RED[:-20], b"\x89PNG\r\n\x1a\n", b"x" * 65537)),
+    *(raw(RED, f"?top_k={top_k}") for top_k in ("0", "-1", "x", "1.5", "", "1_0", "+1", "%2B2", "%201", "9" * 500)),
+    *(raw(RED, **{"content-type": kind}) for kind in ("text/plain", "video/mp4", "", "json", "image")),
+    batch({"image": b64(RED)}, {"image": "!"}, 7, {"image": b64(b"no image")}, {"image": b64(BLUE)}, top_k=1),
+    *(
+        batch(item, {"image": b64(GREEN)})
+        for item in (None, 3, "x", [], {}, {"image": 3}, {"Image": "x"}, {"image": ""})
+    ),
+    batch(3),
+    batch(),
+    batch(*[{"image": ""}] * 6),
+    batch({"image": b64(RED)}, top_k=0),
+    ("POST", "/predict/batch", JSON, b'{"images": 3}'),
+    ("POST", "/predict/batch", PNG, RED),
+]
+
+
+@pytest.fixture(scope="module")
+def predictor(golden: Path) -> BundlePredictor:
+    return BundlePredictor(golden / "bundles" / "colours")
+
+
+@pytest.fixture
+async def python_service(predictor: BundlePredictor) -> AsyncIterator[httpx.AsyncClient]:
+    api = HttpApi(predictor, Bodies(max_bytes=65536, max_bytes_in_all=1 << 20), max_images=5)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
+        yield client
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
+async def test_the_same_answer_as_the_python_service(
+    python_service: httpx.AsyncClient, server: RunningServer, request_: tuple[str, str, dict[str, str], bytes]
+) -> None:
+    method, path, headers, body = request_
+    expected = await python_service.request(method, f"http://manta{path}", headers=headers, content=body)
+    async with httpx.AsyncClient() as client:
+        reply = await client.request(method, server.url + path, headers=headers, content=body)
+    assert reply.status_code == expected.status_code, reply.text
+    assert reply.headers["content-type"] == expected.headers["content-type"]
+    assert reply.headers.get("allow") == expected.headers.get("allow")
+    if "x-request-id" in headers:
+        assert reply.headers["x-request-id"] == headers["x-request-id"]
+    if method != "HEAD":
+        assert_same(reply.json(), expected.json(), reply.headers["x-request-id"])
+
+
+def assert_same(reply: dict[str, Any], expected: dict[str, Any], request_id: str) -> None:
+    assert reply.get("request_id", request_id) == request_id
+    if "not JSON" in str(expected.get("detail")):  # what is wrong with it is each parser's own word
+        assert "not JSON" in reply["detail"]
+        return
+    if "detail" in expected and expected["status"] == 413 and "body" in expected["detail"]:
+        assert "65" in reply["detail"]
+        return
+    names = expected.keys() - VOLATILE - OWN
+    assert names <= reply.keys()
+    for name in names:
+        assert same(reply[name], expected[name]), f"{name}: {reply[name]} is not {expected[name]}"
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == pytest.approx(other, abs=1e-5) if isinstance(other, float) else one == other
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "body"),
+    [
+        ("/predict", "post", 200, {"image": b64(RED)}),
+        ("/predict", "post", 400, {}),
+        ("/predict/batch", "post", 200, {"images": [{"image": b64(RED)}, {}]}),
+        ("/health", "get", 200, None),
+        ("/health/live", "get", 200, None),
+        ("/health/ready", "get", 200, None),
+        ("/model/info", "get", 200, None),
+    ],
+)
+def test_answers_are_what_the_schema_says(
+    server: RunningServer, path: str, method: str, status: int, body: object
+) -> None:
+    reply = httpx.request(method, server.url + path, json=body)
+    assert reply.status_code == status
+    kind = reply.headers["content-type"]
+    jsonschema.validate(reply.json(), schema_for(path, method, status, kind))
+
+
+ROUTES = ["/predict", "/predict/batch", "/predict?top_k=2", "/v2/models/colours/infer", "/health", "/metrics", "/v2"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(b64(RED)),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["image", "images", "top_k", "inputs", "name", "shape", "data", "datatype"]), inner
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    route=st.sampled_from(ROUTES),
+    method=st.sampled_from(["POST", "POST", "POST", "GET", "PUT"]),
+    kind=st.sampled_from(["application/json", "image/png", "image/jpeg", "text/plain", "application/octet-stream"]),
+    body=st.one_of(VALUES.map(lambda value: json.dumps(value).encode()), st.binary(max_size=300), st.just(RED)),
+)
+def test_no_request_is_answered_with_a_server_error(
+    server: RunningServer, route: str, method: str, kind: str, body: bytes
+) -> None:
+    reply = httpx.request(method, server.url + route, content=body, headers={"content-type": kind})
+    assert reply.status_code < 500, reply.text
+    if reply.status_code >= 400:
+        assert reply.json()["error"]
+
+
+def test_metrics_are_prometheus_text(server: RunningServer) -> None:
+    httpx.post(f"{server.url}/predict", content=RED, headers=PNG)
+    reply = httpx.get(f"{server.url}/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    names = {line.split("{")[0].split(" ")[0] for line in reply.text.splitlines() if not line.startswith("#")}
+    described = {line.split()[2] for line in reply.text.splitlines() if line.startswith("# TYPE")}
+    assert all(any(name.startswith(known) for known in described) for name in names)
+    assert "manta_requests_total" in names
+    for line in reply.text.splitlines():
+        if not line.startswith("#"):
+            float(line.rpartition(" ")[2])
+
+
+def test_too_many_images_at_once_get_503_and_the_others_their_answer(build: Path, golden: Path) -> None:
+    limits = ("--max-queued-images", "4", "--max-images", "2", "--max-batch", "1", "--loops", "1")
+    body = {"images": [{"image": b64(GREEN)}] * 2, "top_k": 1}
+    with start_server(build, golden / "bundles" / "network", *limits) as server, ThreadPoolExecutor(32) as threads:
+        together = threading.Barrier(32)
+
+        def ask(_: int) -> list[httpx.Response]:
+            with httpx.Client() as client:
+                client.get(f"{server.url}/health/live")
+                together.wait()
+                return [client.post(f"{server.url}/predict/batch", json=body) for _ in range(20)]
+
+        replies = [reply for each in threads.map(ask, range(32)) for reply in each]
+        codes = {reply.status_code for reply in replies}
+        assert codes <= {200, 503}
+        for reply in replies:
+            if reply.status_code == 503:
+                assert reply.headers["retry-after"] == "1"
+            else:
+                assert len(reply.json()["batch_predictions"]) == 2
+
+
+def test_sigterm_answers_what_was_accepted(build: Path, golden: Path) -> None:
+    with start_server(build, golden / "bundles" / "network") as server, ThreadPoolExecutor(8) as threads:
+        statuses: list[int] = []
+        failures: list[Exception] = []
+        started = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client() as client:
+                while True:
+                    try:
+                        reply = client.post(f"{server.url}/predict", content=RED, headers=PNG)
+                    except httpx.TransportError as error:
+                        failures.append(error)
+                        return
+                    statuses.append(reply.status_code)
+                    if len(statuses) > 100:
+                        started.set()
+                    if reply.headers.get("connection") == "close":
+                        return
+
+        clients = [threads.submit(ask) for _ in range(8)]
+        assert started.wait(timeout=30)
+        assert server.end() == 0
+        for client in clients:
+            client.result(timeout=30)
+        assert set(statuses) == {200}
+        # A request that met a closed port, or was sent just as its idle connection ended, was never accepted.
+        assert all(
+            isinstance(error, httpx.ConnectError | httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+            for error in failures
+        )
+
+
+def test_memory_stays_flat_and_small(build: Path, golden: Path, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"image": b64(encoded(rgb(32, 32), "JPEG"))}))
+    with start_server(build, golden / "bundles" / "network", "--loops", "2") as server:
+
+        def load(seconds: str) -> dict[str, Any]:
+            command = [str(build / "bin" / "manta-load"), str(server.port), "/predict", "application/json", str(body)]
+            done = subprocess.run([*command, "32", seconds], capture_output=True, text=True, check=True, timeout=60)
+            answer: dict[str, Any] = json.loads(done.stdout)
+            return answer
+
+        load("2")
+        before = server.resident_bytes()
+        result = load("6")
+        after = server.resident_bytes()
+    assert result["errors"] == 0, result["first_error"]
+    assert result["requests"] > 100
+    assert after - before < 2 << 20
+    assert after < 110 << 20
