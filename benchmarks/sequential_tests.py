@@ -12,8 +12,8 @@ import numpy as np
 from app.e_process import Counts, difference_evidence, log_martingale, rate_interval
 from benchmarks.feedback_streams import Scenario, Streams
 
-_AT_ONCE = 20_000
-"""Looks, to bound memory."""
+_AT_ONCE = 2_000
+"""Looks, so that what is computed of them fits into a cache."""
 _TINY = 1e-300
 Rates = tuple[np.ndarray | float, np.ndarray | float]
 
@@ -63,8 +63,7 @@ def two_intervals(feedback: Streams, alpha: float) -> np.ndarray:
 
 
 def uniform_mixture(feedback: Streams, alpha: float) -> np.ndarray:
-    """The likelihood with both accuracies uniformly distributed over the best one of equal accuracies (method of mixtures
-    with the prior over accuracies, as a Bayesian would choose it)."""
+    """Robbins' method of mixtures as it comes: two uniformly distributed accuracies against the best equal ones."""
     arms = feedback.champion, feedback.challenger
     pooled = _pooled(feedback)
     factorials = np.concatenate([[0.0], np.log(np.arange(1, int(max(arm.n.max() for arm in arms)) + 2)).cumsum()])
@@ -96,9 +95,7 @@ def safe_test(rng: np.random.Generator, scenario: Scenario, *, tests: int, block
     sizes, rates = (others, 1), (scenario.champion, scenario.challenger)
     correct = [rng.binomial(n, rate, (tests, blocks)).astype(float) for n, rate in zip(sizes, rates, strict=True)]
     before = np.arange(blocks)
-    learned = [
-        (c.cumsum(1) - c + 0.18) / (n * before + 0.36) for c, n in zip(correct, sizes, strict=True)
-    ]
+    learned = [(c.cumsum(1) - c + 0.18) / (n * before + 0.36) for c, n in zip(correct, sizes, strict=True)]
     null = sum(n * rate for n, rate in zip(sizes, learned, strict=True)) / size
     log_e = np.zeros((tests, blocks))
     for c, n, rate in zip(correct, sizes, learned, strict=True):
@@ -131,7 +128,8 @@ def _largest_log_ratio(feedback: Streams, null: Rates) -> np.ndarray:
     """float64 [E, L]: how much better the observed rates explain the counts than these do."""
     arms = feedback.champion, feedback.challenger
     return np.sum(
-        [_log_likelihood(arm, arm.rate) - _log_likelihood(arm, rate) for arm, rate in zip(arms, null, strict=True)], axis=0
+        [_log_likelihood(arm, arm.rate) - _log_likelihood(arm, rate) for arm, rate in zip(arms, null, strict=True)],
+        axis=0,
     )
 
 

@@ -21,7 +21,9 @@ def root(target: list[float], start: list[float], slope_factor: float = 1.0) -> 
 
 
 def test_each_function_has_its_own_root() -> None:
-    assert root([1.0, -0.5, 0.0, 7.9], [0.3, 0.0, 2.0, -2.0]) == pytest.approx([1, -(0.5 ** (1 / 3)), 0, 7.9 ** (1 / 3)], abs=1e-4)
+    assert root([1.0, -0.5, 0.0, 7.9], [0.3, 0.0, 2.0, -2.0]) == pytest.approx(
+        [1, -(0.5 ** (1 / 3)), 0, 7.9 ** (1 / 3)], abs=1e-4
+    )
 
 
 def test_without_a_root_it_is_the_end_next_to_it() -> None:
