@@ -39,7 +39,7 @@ bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision
 bench-conversion: $(VENV)/.installed ## a compressed model against the one it was made of, about 4 minutes on two cores
 	$(BIN)/python -m benchmarks.conversion $(ARGS)
 
-bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about 3 minutes
+bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about a minute
 	$(BIN)/python -m benchmarks.ab_test $(ARGS)
 
 setup: $(VENV)/.installed ## the environment alone
