@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion bench-serving setup lock clean help
+.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion bench-ab-test setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,8 @@ bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision
 bench-conversion: $(VENV)/.installed ## a compressed model against the one it was made of, about 4 minutes on two cores
 	$(BIN)/python -m benchmarks.conversion $(ARGS)
 
-bench-serving: $(VENV)/.installed ## the service against a plain server and other model servers, about 22 minutes; needs wrk
-	$(BIN)/python -m benchmarks.serving $(ARGS)
+bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about a minute
+	$(BIN)/python -m benchmarks.ab_test $(ARGS)
 
 setup: $(VENV)/.installed ## the environment alone
 

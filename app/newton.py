@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -22,21 +23,21 @@ def increasing_root(
 ) -> np.ndarray:
     """float64 [B]: where B functions, none of them ever falling on [low, high], reach zero.
 
-    An end of the bracket where a function has no zero on it: `low` when it is positive everywhere, `high` when
-    negative. close_enough(values, slopes) -> bool [B] says which points may be taken. All arrays are float64 [B]. A
+    Where one has no zero there, `low` if it is positive and `high` if it is negative. close_enough(values, slopes) ->
+    bool [B] says which points may be taken. What is returned is what was evaluated last. All arrays are float64 [B]. A
     slope that is wrong costs steps, never the result.
     """
     low, high = low.copy(), high.copy()
     low_seen, high_seen = np.zeros(len(start), bool), np.zeros(len(start), bool)
     point, finished = np.clip(start, low, high), np.zeros(len(start), bool)
-    for count in range(_ALL_STEPS):
+    for count in itertools.count(1):
         value, slope = evaluate(point)
         below = value < 0
         at_an_end = np.where(below, point >= high, point <= low)
         low, high = np.where(below, point, low), np.where(below, high, point)
         low_seen, high_seen = low_seen | below, high_seen | ~below
         finished |= close_enough(value, slope) | at_an_end
-        if finished.all():
+        if finished.all() or count == _ALL_STEPS:
             break
         middle = (low + high) / 2
         rising = slope > 0
@@ -44,5 +45,5 @@ def increasing_root(
         # An end that nobody has looked at yet may hold the answer itself, which halving would only creep up to.
         step = np.where(step <= low, np.where(low_seen, middle, low), step)
         step = np.where(step >= high, np.where(high_seen, middle, high), step)
-        point = np.where(finished, point, step if count < _NEWTON_STEPS else middle)
+        point = np.where(finished, point, step if count <= _NEWTON_STEPS else middle)
     return point

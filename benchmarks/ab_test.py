@@ -2,9 +2,8 @@
 
     python -m benchmarks.ab_test --json ab_test.json
 
-Compared with a z-test that looks once, at the end, at the number of answers that gives it a power of 80 %; with the
-same z-test looked at all the time, which is not valid; and with other tests that are
-(`benchmarks/sequential_tests.py`).
+Compared with a z-test that looks once, after as many answers as give it a power of 80 %; with the same z-test looked at
+all the time, which is not valid; and with other tests that are (`benchmarks/sequential_tests.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.ab_test import Feedback, compare
+from app.ab_test import compare
+from app.feedback import Feedback
 from app.options import run_job
 from app.settings.checks import require
 from benchmarks.feedback_streams import Scenario, Streams, chunks
@@ -106,8 +106,10 @@ def answers_needed(scenario: Scenario, fixed: int, tests: int) -> dict[str, list
     for name, test in {"ours": e_process, **OTHERS}.items():
         first = np.concatenate([test(part, ALPHA) for part in parts])
         needed[name] = np.where(first >= 0, (first + 1.0) * step, last).tolist()
-    blocks = int(last * scenario.share)
-    first = safe_test(np.random.default_rng(2), scenario, tests=tests, blocks=blocks, alpha=ALPHA)
+    blocks, rng = int(last * scenario.share), np.random.default_rng(2)
+    size = max(1, 2_000_000 // blocks)
+    parts_of = [min(size, tests - start) for start in range(0, tests, size)]
+    first = np.concatenate([safe_test(rng, scenario, tests=part, blocks=blocks, alpha=ALPHA) for part in parts_of])
     return {**needed, "safe test in blocks": np.where(first >= 0, first, last).tolist()}
 
 

@@ -50,7 +50,7 @@ def streams(rng: np.random.Generator, scenario: Scenario, *, tests: int, looks: 
 
 
 def chunks(
-    seed: int, scenario: Scenario, *, tests: int, looks: int, step: int, cells: int = 1_000_000
+    seed: int, scenario: Scenario, *, tests: int, looks: int, step: int, cells: int = 250_000
 ) -> Iterator[Streams]:
     """The same in parts of at most `cells` looks in all, to bound memory."""
     rng = np.random.default_rng(seed)

@@ -12,8 +12,8 @@ import numpy as np
 from app.e_process import Counts, difference_evidence, log_martingale, rate_interval
 from benchmarks.feedback_streams import Scenario, Streams
 
-_AT_ONCE = 20_000
-"""Looks, to bound memory."""
+_AT_ONCE = 2_000
+"""Looks, so that what is computed of them fits into a cache."""
 _TINY = 1e-300
 Rates = tuple[np.ndarray | float, np.ndarray | float]
 
@@ -63,8 +63,7 @@ def two_intervals(feedback: Streams, alpha: float) -> np.ndarray:
 
 
 def uniform_mixture(feedback: Streams, alpha: float) -> np.ndarray:
-    """The likelihood with both accuracies uniformly distributed over the best one of equal accuracies (method of
-    mixtures with the prior over accuracies, as a Bayesian would choose it)."""
+    """Robbins' method of mixtures as it comes: two uniformly distributed accuracies against the best equal ones."""
     arms = feedback.champion, feedback.challenger
     pooled = _pooled(feedback)
     factorials = np.concatenate([[0.0], np.log(np.arange(1, int(max(arm.n.max() for arm in arms)) + 2)).cumsum()])

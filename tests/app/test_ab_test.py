@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from app.ab_test import Arm, Comparison, Contrast, Feedback, Interval, Verdict, compare
+from app.ab_test import Arm, Comparison, Contrast, Interval, Verdict, compare
 from app.errors import BadInput
+from app.feedback import Feedback
 
 
 def contrast(champion: tuple[int, int], challenger: tuple[int, int], margin: float = 0.01) -> Contrast:
@@ -143,8 +144,8 @@ def test_after_the_forecast_there_is_a_verdict(champion: tuple[int, int], challe
         ]
         return contrast(later[0], later[1]).verdict
 
-    assert after(0.97 * now.remaining) is Verdict.UNDECIDED
-    assert after(1.03 * now.remaining) is not Verdict.UNDECIDED
+    assert after(0.9 * now.remaining) is Verdict.UNDECIDED
+    assert after(1.1 * now.remaining) is not Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(("champion", "challenger"), [((0, 0), (0, 0)), ((500, 400), (0, 0)), ((0, 0), (5, 5))])

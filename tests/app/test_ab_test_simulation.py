@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.ab_test import Feedback, compare
+from app.ab_test import compare
 from app.e_process import Counts, difference_interval
+from app.feedback import Feedback
 from benchmarks.feedback_streams import Scenario, chunks
 from benchmarks.sequential_tests import e_process, first_excluding, fixed_horizon, peeking_z_test
 
@@ -55,9 +56,9 @@ def test_the_true_difference_is_never_excluded_at_any_time(scenario: Scenario) -
 
 def test_intervals_that_are_looked_at_hold_the_true_difference_and_get_narrow() -> None:
     scenario = Scenario(champion=0.88, challenger=0.92, share=0.1)
-    (part,) = chunks(4, scenario, tests=400, looks=40, step=250)
+    (part,) = chunks(4, scenario, tests=200, looks=10, step=1000)
     champion, challenger = (Counts(arm.n.ravel(), arm.correct.ravel()) for arm in (part.champion, part.challenger))
-    low, high = (end.reshape(400, 40) for end in difference_interval(champion, challenger, ALPHA))
+    low, high = (end.reshape(200, 10) for end in difference_interval(champion, challenger, ALPHA))
     assert ((low > scenario.difference) | (high < scenario.difference)).any(1).mean() <= ALPHA
     # Twice 1.96 standard errors of a difference that is looked at once, at the end.
     once = 3.92 * np.sqrt(0.88 * 0.12 / 9000 + 0.92 * 0.08 / 1000)
@@ -78,8 +79,8 @@ def test_power(share: float, most: float) -> None:
 
 def test_the_forecast_is_the_median_when_the_present_accuracies_are_true() -> None:
     scenario = Scenario(champion=0.88, challenger=0.92, share=0.1)
-    forecast = compare(("a", Feedback(900, 792)), {"b": Feedback(100, 92)}).contrasts[0].remaining
+    forecast = compare(("a", Feedback(4500, 3960)), {"b": Feedback(500, 460)}).contrasts[0].remaining
     assert forecast is not None
-    first = np.concatenate([e_process(part, ALPHA) for part in chunks(6, scenario, tests=600, looks=300, step=100)])
-    needed = np.where(first >= 0, (first + 1) * 100.0, np.inf)
-    assert 1000 + forecast == pytest.approx(np.median(needed), rel=0.25)
+    first = np.concatenate([e_process(part, ALPHA) for part in chunks(6, scenario, tests=600, looks=200, step=150)])
+    needed = np.where(first >= 0, (first + 1) * 150.0, np.inf)
+    assert 5000 + forecast == pytest.approx(np.median(needed), rel=0.25)
