@@ -18,9 +18,10 @@ from typing import Any, Concatenate, ParamSpec
 
 import ray
 
-from app.ab_test import Comparison, Feedback, compare
+from app.ab_test import Comparison, compare
 from app.config import Home
 from app.errors import BadInput, ClusterError, MantaError, NotFound
+from app.feedback import Feedback
 from app.traffic_changes import percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile
 from cluster.deployment import change

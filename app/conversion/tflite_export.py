@@ -52,8 +52,8 @@ def export_tflite(model: ServingModel, input_size: tuple[int, int], path: Path) 
             ) from error
         named = _Named(copy.deepcopy(model)).cpu().eval()
         fold_norms_behind_pools(named)
-        # litert-torch reads weights from where a contiguous copy was: those of a pruned network, which lie channels-last,
-        # came out as whatever that memory held next.
+        # litert-torch reads weights from where a contiguous copy was: those of a pruned network, which lie
+        # channels-last, came out as whatever that memory held next.
         for tensor in (*named.parameters(), *named.buffers()):
             tensor.data = tensor.data.contiguous()
         example = torch.zeros(1, *input_size, 3, dtype=torch.uint8)

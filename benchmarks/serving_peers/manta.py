@@ -11,26 +11,29 @@ import psutil
 from app.artifact import Bundle
 from app.cli.output import Output
 from app.cli.session import session
+from app.config import Home
 from app.errors import ClusterError
+from app.traffic_changes import added
 from benchmarks.processes import memory
 from benchmarks.serving_bundle import MODEL
 from benchmarks.serving_peers.routes import JSON, OWN_ROUTES
 from benchmarks.serving_peers.running import Running, wait_for_answer
-from cluster.deployment import deploy, service_url
+from cluster.deployment import change, put_live, service_url
 from cluster.ports import free_port
 from cluster.processes import marked_processes
 from cluster.serve_client import ServeClient, wait_until_answering
-from cluster.serve_document import ROUTER, ServedVersion, build_document
+from cluster.serve_document import ROUTER, build_document, place
 
 HOST = "127.0.0.1"
 ONE_VERSION, TWO_VERSIONS = "Manta, one version", "Manta, two versions at 90/10"
-SHARES = (0.9, 0.1)
+CHALLENGER_PERCENT = 10.0
 _CLASSIFIER = "ray::ServeReplica:classifier"
 
 
 class MantaService:
-    def __init__(self, client: ServeClient, mark: str, body: bytes) -> None:
+    def __init__(self, client: ServeClient, home: Home, mark: str, body: bytes) -> None:
         self._client = client
+        self._home = home
         self._mark = mark
         self._body = body
         self._port = free_port()
@@ -41,19 +44,19 @@ class MantaService:
         return marked_processes(self._mark)
 
     def serve(self, bundles: Sequence[Bundle]) -> Running:
-        """One version with all traffic, or two with their shares. Its seconds are from the deployment on."""
+        """One version with all traffic, or two at 90 and 10 %. Its seconds are from the deployment on."""
         started = time.perf_counter()
-        shares = SHARES if len(bundles) > 1 else (1.0,)
-        versions = [
-            ServedVersion(
-                version=str(number),
-                bundle_uri=bundle.folder.as_uri(),
-                aliases=("champion",) if number == 1 else (),
-                weight=share,
+        first, *others = bundles
+        put_live(self._client, self._home, MODEL, version="1", bundle_uri=first.folder.as_uri(), port=self._port)
+        for bundle in others:
+            uri = bundle.folder.as_uri()
+            change(
+                self._client,
+                self._home,
+                lambda traffic, running, uri=uri: added(  # type: ignore[misc]
+                    traffic, place(running, version="2", bundle_uri=uri), CHALLENGER_PERCENT
+                ),
             )
-            for number, (bundle, share) in enumerate(zip(bundles, shares, strict=True), start=1)
-        ]
-        deploy(self._client, MODEL, versions, host=HOST, port=self._port)
         wait_for_answer(self.url, OWN_ROUTES[JSON], self._body)
         return Running(self.url, self.processes, time.perf_counter() - started)
 
@@ -83,7 +86,7 @@ def manta_service(output: Output, body: bytes) -> Iterator[MantaService]:
     with session(output) as started, contextlib.closing(ServeClient(started.connection.dashboard_url)) as client:
         if not started.started_here or started.connection.local is None:
             raise ClusterError("a cluster runs already; the benchmark needs one of its own")
-        yield MantaService(client, started.connection.local.mark, body)
+        yield MantaService(client, started.home, started.connection.local.mark, body)
 
 
 def _title(process: psutil.Process) -> str:

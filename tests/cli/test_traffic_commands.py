@@ -17,7 +17,7 @@ from app.registry import Registry
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient
-from tests.bundles import write_colour_bundle
+from tests.bundles import COLOURS, write_colour_bundle
 from tests.cli.manta import assert_refused, manta, manta_here, manta_json
 
 MODEL = "paints"
@@ -27,9 +27,8 @@ MODEL = "paints"
 def home(cluster: LocalCluster, cluster_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Its registry has versions 1 and 2 of a model, and 3 with other labels."""
     registry, folder = Registry(cluster_home), tmp_path_factory.mktemp("made")
-    for name, labels in (("1", None), ("2", None), ("3", ("cyan", "magenta", "yellow"))):
-        options = {"labels": labels} if labels else {}
-        manifest = write_colour_bundle(folder / name, name=MODEL, **options)
+    for name, labels in (("1", COLOURS), ("2", COLOURS), ("3", ("cyan", "magenta", "yellow"))):
+        manifest = write_colour_bundle(folder / name, name=MODEL, labels=labels)
         registry.register(registry.start_run("made", {}), folder / name, manifest)
     return cluster_home
 

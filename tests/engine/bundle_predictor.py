@@ -11,9 +11,11 @@ import numpy as np
 from app.artifact import open_bundle
 from app.errors import BadImage
 from app.inference import OnnxClassifier
+from serve_deployments.assignment import Caller
+from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.decoder import Decoded, Decoder
+from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.http_api import Answer, Classified, Readiness
-from serve_deployments.traffic import Caller
 
 
 class BundlePredictor:
@@ -28,9 +30,24 @@ class BundlePredictor:
         good = [image.pixels for image in decoded if isinstance(image, Decoded)]
         results = iter(self._classifier.predict(np.stack(good)) if good else [])
         rows: list[Classified | BadImage] = [
-            Classified(next(results), image.shape) if isinstance(image, Decoded) else image for image in decoded
+            Classified(next(results), image.shape, "1") if isinstance(image, Decoded) else image for image in decoded
         ]
         return Answer("1", self._manifest.labels, rows)
+
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:  # noqa: ARG002 (as above)
+        shape = (self._manifest.input.height, self._manifest.input.width, 3)
+        rows = [Classified(probabilities, shape, "1") for probabilities in self._classifier.predict(pixels)]
+        return Answer("1", self._manifest.labels, list(rows))
+
+    def deployment(self) -> DeploymentView:
+        version = VersionView("1", self._manifest, 1, BatchStatistics())
+        return DeploymentView(model=self._manifest.name, versions=(version,), champion="1")
+
+    def labels(self) -> Sequence[str]:
+        return self._manifest.labels
+
+    def count_http(self, route: str, status: int) -> None:
+        """The engine counts for itself."""
 
     def readiness(self) -> Readiness:
         model = self._manifest.name

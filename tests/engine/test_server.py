@@ -17,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve_deployments.admin_api import AdminApi
 from serve_deployments.http_api import HttpApi
 from serve_deployments.request_body import Bodies
 from tests.app.test_imaging import encoded, rgb
 from tests.engine.bundle_predictor import BundlePredictor
 from tests.engine.running import RunningServer, start_server
-from tests.serve_deployments.fakes import asgi, colour_png
+from tests.serve_deployments.fakes import FakeControl, asgi, colour_png
 from tests.serve_deployments.test_openapi import schema_for
 
 RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
@@ -105,7 +106,9 @@ def predictor(golden: Path) -> BundlePredictor:
 
 @pytest.fixture
 async def python_service(predictor: BundlePredictor) -> AsyncIterator[httpx.AsyncClient]:
-    api = HttpApi(predictor, Bodies(max_bytes=65536, max_bytes_in_all=1 << 20), max_images=5)
+    bodies, control = Bodies(max_bytes=65536, max_bytes_in_all=1 << 20), FakeControl()
+    admin = AdminApi(control, bodies, token="")
+    api = HttpApi(predictor, bodies, admin=admin, control=control, max_images=5)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi(api)), base_url="http://manta") as client:
         yield client
 
