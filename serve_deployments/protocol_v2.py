@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -34,7 +34,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 INLINE_BYTES = 1 << 16
-"""JSON and answers larger than this are parsed and compressed in a thread: the loop answers others meanwhile."""
+"""JSON, probabilities and answers larger than this are worked on in a thread: the loop answers others meanwhile."""
 
 
 class ProtocolV2:
@@ -114,11 +114,12 @@ class ProtocolV2:
         user_id = asked.user_id or read_user_id({"user_id": request.headers.get("x-user-id")})
         answer = await self._classify(asked, Caller(request_id, user_id, request.path_params.get("version")))
         probabilities = np.stack([row.probabilities for row in answer.rows if not isinstance(row, BadImage)])
-        head = {"model_name": deployment.model, "model_version": answer.version}
+        head: dict[str, Any] = {"model_name": deployment.model, "model_version": answer.version}
         if asked.id:
             head["id"] = asked.id
-        content, headers = encode_answer(
-            {**head, "parameters": {"request_id": request_id}}, probabilities, answer.labels, asked.output
+        head["parameters"] = {"request_id": request_id}
+        content, headers = await _in_turn(
+            probabilities.nbytes, encode_answer, head, probabilities, answer.labels, asked.output
         )
         encoding = accepted_encoding(request)
         if encoding is not None and len(content) >= WORTH_IT:
