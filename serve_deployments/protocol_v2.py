@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -36,7 +36,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 INLINE_BYTES = 1 << 16
-"""JSON and answers larger than this are parsed and compressed in a thread: the loop answers others meanwhile."""
+"""JSON, probabilities and answers larger than this are worked on in a thread: the loop answers others meanwhile."""
 
 
 class ProtocolV2:
@@ -118,11 +118,12 @@ class ProtocolV2:
         pinned = request.path_params.get("version") or read_header(request, MODEL_VERSION)
         answer = await self._classify(asked, Caller(request_id, user_id, version=pinned, started=started))
         probabilities = np.stack([row.probabilities for row in answer.rows if not isinstance(row, BadImage)])
-        head = {"model_name": deployment.model, "model_version": answer.version}
+        head: dict[str, Any] = {"model_name": deployment.model, "model_version": answer.version}
         if asked.id:
             head["id"] = asked.id
-        content, headers = encode_answer(
-            {**head, "parameters": {"request_id": request_id}}, probabilities, answer.labels, asked.output
+        head["parameters"] = {"request_id": request_id}
+        content, headers = await _in_turn(
+            probabilities.nbytes, encode_answer, head, probabilities, answer.labels, asked.output
         )
         encoding = accepted_encoding(request)
         if encoding is not None and len(content) >= WORTH_IT:

@@ -29,7 +29,10 @@ PIECE = 1 << 20
 """Bytes of a body worked on at a time (base64: 1.2 ms), before other requests get their turn."""
 
 MAX_JSON_VALUES = 1_000_000
-"""Values of all kinds in one JSON text. A million take about 0.1 s to parse, in which nobody else is answered."""
+"""Values of all kinds in one JSON text: its parser lets nobody else work.
+
+A million numbers take 0.05 s, and 0.2 s in lists of three, as pixels are.
+"""
 
 USER_ID = "x-user-id"
 MODEL_VERSION = "x-model-version"

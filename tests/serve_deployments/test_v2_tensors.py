@@ -63,6 +63,12 @@ def test_cut_off_elements_are_refused(drop: int) -> None:
         bytes_from_binary(memoryview(data)[:-drop], 2, "encoded")
 
 
+@pytest.mark.parametrize(("count", "rest"), [(2, b"x"), (2, b"\0\0\0\0"), (1, b""), (3, b""), (3, b"\0\0\0")])
+def test_another_number_of_elements_is_refused(count: int, rest: bytes) -> None:
+    with pytest.raises(BadInput, match=f"must hold {count} elements"):
+        bytes_from_binary(memoryview(bytes_to_binary([b"first", b"second"]) + rest), count, "encoded")
+
+
 @pytest.mark.parametrize("length", [7, 2**31, 2**32 - 1])
 def test_a_length_beyond_the_data_is_refused(length: int) -> None:
     with pytest.raises(BadInput, match=f"element 0 of input `encoded` has a length of {length} bytes, but 6 follow"):
