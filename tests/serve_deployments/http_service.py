@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_deployments.http_api import HttpApi
-from serve_deployments.request_body import Bodies
-from tests.serve_deployments.fakes import MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_IMAGES, ColourPredictor, asgi
+from tests.serve_deployments.fakes import ColourPredictor, asgi, http_api
 
 WELL_UNTIL = 200
 """Requests to /predict before the first one fails: a load test checks its images before."""
@@ -54,8 +52,7 @@ def http_service() -> Iterator[HttpService]:
 
 
 def _app(state: HttpService) -> ASGIApp:
-    bodies = Bodies(max_bytes=MAX_BODY_BYTES, max_bytes_in_all=MAX_BODIES_BYTES)
-    routes = asgi(HttpApi(ColourPredictor(), bodies, max_images=MAX_IMAGES))
+    routes = asgi(http_api(ColourPredictor()))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
