@@ -100,14 +100,14 @@ def _draw_rows(figure: Figure, rows: Sequence[LoadRow]) -> None:
     sizes = [row for row in rows if row.name == "batches" and row.answers]
     _line(batches, [row.images for row in sizes], [row.images_per_second for row in sizes], "tab:blue")
     batches.set(xlabel="images a request, one client", ylabel="images/s")
+    for panel in (rate, latency, batches):
+        _finish(panel)
 
 
 def _line(panel: Axes, places: Sequence[int], values: Sequence[float], colour: str, label: str = "") -> None:
     """Places are spaced evenly: 1, 8 and 32 are steps rather than distances."""
     panel.plot(range(len(places)), values, marker="o", color=colour, label=label)
     panel.set_xticks(range(len(places)), [str(place) for place in places])
-    panel.set_ylim(bottom=0)
-    panel.grid(alpha=0.3)
 
 
 def _draw_soak(figure: Figure, samples: Sequence[SoakSample]) -> None:
@@ -122,5 +122,10 @@ def _draw_soak(figure: Figure, samples: Sequence[SoakSample]) -> None:
     memory.set_ylabel("memory, MB" if known else "memory is not known")
     for panel in (rate, slowest, memory):
         panel.set_xlabel("s")
-        panel.set_ylim(bottom=0)
-        panel.grid(alpha=0.3)
+        _finish(panel)
+
+
+def _finish(panel: Axes) -> None:
+    """From zero on, with some room above; only once all lines are drawn, because it ends automatic limits."""
+    panel.set_ylim(0, 1.1 * panel.get_ylim()[1])
+    panel.grid(alpha=0.3)

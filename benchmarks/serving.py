@@ -18,6 +18,7 @@ from pathlib import Path
 
 from app.artifact import Bundle
 from app.cli.output import Output
+from app.cli.session import terminate_like_ctrl_c
 from app.config import Home
 from app.errors import BadInput, MantaError
 from app.inference import OnnxClassifier
@@ -113,7 +114,7 @@ def main(settings: ServingBenchmark) -> None:
     machine, output = Machine.here(), Output(as_json=False)
     wrk = require_wrk()
     cache = Path(settings.cache).expanduser() if settings.cache else Home.from_env().root / "benchmarks"
-    with own_home() as folder:
+    with terminate_like_ctrl_c(), own_home() as folder:
         output.say("exporting two versions")
         images = [image.data for image in synthetic_images(SIDE, SIDE, IMAGES)]
         bundles = write_bundles(folder / "bundles", images)

@@ -10,6 +10,7 @@ from app.atomic_file import write_atomically
 from app.html_page import drawing, heading, page, paragraph, table, table_row
 from benchmarks.figures import Figures
 from benchmarks.report import Report, number_text, spread_text
+from benchmarks.serving_peers.manta import ONE_VERSION, TWO_VERSIONS
 from benchmarks.serving_peers.peers import PEERS
 from benchmarks.serving_peers.routes import BATCH, BATCH_SIZE, JSON, KINDS
 from benchmarks.serving_results import CLIENTS, PROPORTIONAL, ServingResults, ServingRun, errors_text
@@ -120,7 +121,7 @@ def _lines(panel: Axes, results: ServingResults, kind: str, value: Callable[[Ser
 
 
 def _draw_costs(figure: Figure, results: ServingResults) -> None:
-    panels = figure.subplots(1, 3)
+    panels = figure.subplots(1, 3, sharey=True)
     json_cpu = {
         name: _median(runs, lambda run: run.cpu_ms)
         for name in results.arrangements
@@ -136,13 +137,14 @@ def _draw_costs(figure: Figure, results: ServingResults) -> None:
         for name in results.arrangements
         if (values := results.values(name, PROPORTIONAL))
     }
-    _bars(panels[0], json_cpu, f"server CPU ms a request, JSON, {CLIENTS} clients")
-    _bars(panels[1], batch_cpu, f"server CPU ms an image, {BATCH}, {CLIENTS} clients")
+    _bars(panels[0], json_cpu, f"server CPU, ms a request\nJSON, {CLIENTS} clients")
+    _bars(panels[1], batch_cpu, f"server CPU, ms an image\n{BATCH}, {CLIENTS} clients")
     _bars(panels[2], used, "memory, MB (PSS)")
 
 
 def _bars(panel: Axes, values: dict[str, float], label: str) -> None:
     names = list(values)[::-1]
-    panel.barh(names, [values[name] for name in names])
+    colours = ["tab:orange" if name in (ONE_VERSION, TWO_VERSIONS) else "tab:blue" for name in names]
+    panel.barh(names, [values[name] for name in names], color=colours)
     panel.set_xlabel(label)
     panel.grid(alpha=0.3, axis="x")

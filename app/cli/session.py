@@ -49,7 +49,7 @@ def session(output: Output, *, serving: bool = False, port: int | None = None, k
     serving: the command needs the HTTP port; PortInUse is raised before a cluster is started in vain.
     """
     home = Home.from_env()
-    with _terminate_like_ctrl_c():
+    with terminate_like_ctrl_c():
         if named_address() or local.find(home):
             yield Session(home, connect(home), started_here=False)
             return
@@ -79,7 +79,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminate_like_ctrl_c() -> Iterator[None]:
+def terminate_like_ctrl_c() -> Iterator[None]:
     """A terminated command cleans up as an interrupted one does."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
