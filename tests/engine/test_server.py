@@ -49,6 +49,9 @@ def batch(*images: object, **values: object) -> tuple[str, str, dict[str, str], 
     return "POST", "/predict/batch", JSON, json.dumps({"images": images, **values}).encode()
 
 
+TOP_KS: list[object] = [0, -1, "x", "3", 1.5, True, None, [], {}, 1e300, 2**63]
+USER_IDS: list[object] = ["", 3, "x" * 257, "ä" * 256, []]
+ITEMS: list[object] = [None, 3, "x", [], {}, {"image": 3}, {"Image": "x"}, {"image": ""}]
 BOMB = RED[:16] + (100_000).to_bytes(4) * 2 + RED[24:]
 REQUESTS = [
     *(("GET", path, {}, b"") for path in ("/health", "/health/live", "/health/ready", "/model/info")),
@@ -66,8 +69,8 @@ REQUESTS = [
     predict(image=f"data:image/png;base64,{base64.encodebytes(BLUE).decode()}"),
     predict(image=b64(encoded(rgb(300, 400), "JPEG"))),
     predict(image=b64(BOMB)),
-    *(predict(image=b64(RED), top_k=top_k) for top_k in (0, -1, "x", "3", 1.5, True, None, [], {}, 1e300, 2**63)),
-    *(predict(image=b64(RED), user_id=user_id) for user_id in ("", 3, "x" * 257, "ä" * 256, [])),
+    *(predict(image=b64(RED), top_k=top_k) for top_k in TOP_KS),
+    *(predict(image=b64(RED), user_id=user_id) for user_id in USER_IDS),
     *(predict(image=image) for image in (None, 3, ["a"], "", "data:image/png;base64,", "data:image/png,abc")),
     *(predict(image=image) for image in ("not base64!", "abcde", "aGVsbG8=", "ä", "aGVsbG8", "a===", "YQ==YQ==")),
     predict(),
@@ -85,10 +88,7 @@ REQUESTS = [
     *(raw(RED, f"?top_k={top_k}") for top_k in ("0", "-1", "x", "1.5", "", "1_0", "+1", "%2B2", "%201", "9" * 500)),
     *(raw(RED, **{"content-type": kind}) for kind in ("text/plain", "video/mp4", "", "json", "image")),
     batch({"image": b64(RED)}, {"image": "!"}, 7, {"image": b64(b"no image")}, {"image": b64(BLUE)}, top_k=1),
-    *(
-        batch(item, {"image": b64(GREEN)})
-        for item in (None, 3, "x", [], {}, {"image": 3}, {"Image": "x"}, {"image": ""})
-    ),
+    *(batch(item, {"image": b64(GREEN)}) for item in ITEMS),
     batch(3),
     batch(),
     batch(*[{"image": ""}] * 6),
