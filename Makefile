@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-ray test-rest check bench-training bench-conversion bench-ab-test setup lock clean help
+.PHONY: demo test test-all test-ray test-rest check engine test-engine \
+	bench-training bench-conversion bench-serving bench-ab-test bench-engine setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,10 +17,10 @@ demo: $(VENV)/.installed ## digits, from images to a live endpoint and back down
 # Tests of Ray mostly wait, so all others run beside them.
 TOGETHER := $(MAKE) --no-print-directory --jobs 2 test-ray test-rest
 
-test: check ## check and test, all but what takes minutes
+test: check test-engine ## check and test, all but what takes minutes
 	$(TOGETHER) SELECTED='and not minutes'
 
-test-all: check ## test everything: also lost nodes, workers killed in mid-epoch, sweeps that are stopped
+test-all: check test-engine ## test everything: also lost nodes, workers killed in mid-epoch, sweeps that are stopped
 	$(TOGETHER)
 
 test-ray: $(VENV)/.installed
@@ -33,6 +34,12 @@ check: $(VENV)/.installed ## linter, formatter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+engine: $(VENV)/.installed ## the C++ engine: packages where root, build in build/engine, tests (PRESET=address: with a sanitizer)
+	engine/scripts/build.sh $(PRESET)
+
+test-engine: $(VENV)/.installed
+	engine/scripts/build.sh --if-ready
+
 bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision, about 8 minutes on two cores
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
@@ -41,6 +48,9 @@ bench-conversion: $(VENV)/.installed ## a compressed model against the one it wa
 
 bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about a minute
 	$(BIN)/python -m benchmarks.ab_test $(ARGS)
+
+bench-engine: engine ## the engine's library and server against Python, about 2 minutes on two cores
+	$(BIN)/python -m benchmarks.engine $(ARGS)
 
 setup: $(VENV)/.installed ## the environment alone
 

@@ -57,7 +57,7 @@ GAUGES = {
     "manta_images_in_flight": Described("Images that were sent to a classifier.", ("version",)),
     "manta_breaker_open": Described("Routers that send a failing version no traffic.", ("version",)),
     "manta_cache_entries": Described("Entries of the result caches."),
-    "manta_router_memory_bytes": Described("Resident memory of all routers."),
+    "manta_router_resident_memory_bytes": Described("Resident memory of all routers."),
     "manta_routers": Described("Routers that reported lately."),
     "manta_classifier_replicas": Described("Running replicas of a version.", ("version",)),
     "manta_uptime_seconds": Described("Since the service's control started."),

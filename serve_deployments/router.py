@@ -138,7 +138,7 @@ class Service:
     def gauges(self) -> Gauges:
         gauges: Gauges = {
             ("manta_cache_entries", ()): float(len(self._cache)),
-            ("manta_router_memory_bytes", ()): float(psutil.Process().memory_info().rss),
+            ("manta_router_resident_memory_bytes", ()): float(psutil.Process().memory_info().rss),
         }
         for version in self.fleet.versions:
             name = (version.spec.version,)

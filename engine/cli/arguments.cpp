@@ -12,7 +12,18 @@
 namespace manta::cli {
 namespace {
 
-enum LongOption : int { kTopK = 256, kJson, kInfo, kVersion, kVariant, kThreads, kIterations, kBatch, kWorkers, kNoDecode };
+enum LongOption : int {
+  kTopK = 256,
+  kJson,
+  kInfo,
+  kVersion,
+  kVariant,
+  kThreads,
+  kIterations,
+  kBatch,
+  kWorkers,
+  kNoDecode
+};
 
 int positive(std::string_view option, std::string_view text) {
   int value = 0;

@@ -200,8 +200,8 @@ void print_benchmark(const Engine& engine, const Arguments& arguments, const Ben
     return;
   }
   std::cout << std::fixed << std::setprecision(1) << engine.model().name << " on " << engine.provider() << ", batch "
-            << arguments.batch << ", " << arguments.workers << " callers, "
-            << (arguments.decode ? "with" : "without") << " decoding\n"
+            << arguments.batch << ", " << arguments.workers << " callers, " << (arguments.decode ? "with" : "without")
+            << " decoding\n"
             << "  " << images / result.wall_seconds << " images/s, " << result.cpu_seconds * 1e6 / images
             << " us of CPU an image\n"
             << "  call        p50 " << std::setw(9) << result.call.p50 * 1e6 << " us   p99 " << std::setw(9)

@@ -55,9 +55,8 @@ bool is_small(const Exchange& exchange, std::int64_t most_pixels) {
 void check_method(const Exchange& exchange, std::string_view path, std::string_view method) {
   if (exchange.request.method == method) return;
   const std::string allow = method == "GET" ? "GET, HEAD" : std::string(method);
-  throw HttpError(405,
-                  std::string(path) + " takes " + allow + ", not " + printable(exchange.request.method.substr(0, 40)),
-                  allow);
+  throw HttpError(
+      405, std::string(path) + " takes " + allow + ", not " + printable(exchange.request.method.substr(0, 40)), allow);
 }
 
 }  // namespace
@@ -139,7 +138,7 @@ void Api::dispatch(Exchange& exchange) {
     return;
   }
   constexpr std::size_t kShownPath = 200;
-  throw HttpError(404, "there is no route " + printable(path).substr(0, kShownPath));
+  throw HttpError(404, "there is no route " + printable(std::string_view(path).substr(0, kShownPath)));
 }
 
 void Api::read_and_classify(Exchange& exchange) {

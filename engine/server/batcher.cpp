@@ -61,10 +61,17 @@ void Batcher::take_batch() {
   queued_ -= batch_images_;
 }
 
+// A single entry larger than a batch is run in pieces: the memory of a run grows with its images, and stays taken.
+void Batcher::run_in_pieces(const std::uint8_t* images, std::size_t count, float* probabilities) {
+  for (std::size_t at = 0; at < count; at += limits_.max_batch) {
+    hooks_.run(images + at * input_bytes_, std::min(limits_.max_batch, count - at), probabilities + at * classes_);
+  }
+}
+
 bool Batcher::run() noexcept {
   try {
     if (batch_.size() == 1) {
-      hooks_.run(batch_[0]->images, batch_[0]->count, batch_[0]->probabilities);
+      run_in_pieces(batch_[0]->images, batch_[0]->count, batch_[0]->probabilities);
       return true;
     }
     images_.resize(batch_images_ * input_bytes_);
@@ -74,7 +81,7 @@ bool Batcher::run() noexcept {
       std::copy_n(entry->images, entry->count * input_bytes_, &images_[at * input_bytes_]);
       at += entry->count;
     }
-    hooks_.run(images_.data(), batch_images_, probabilities_.data());
+    run_in_pieces(images_.data(), batch_images_, probabilities_.data());
     at = 0;
     for (const BatchEntry* entry : batch_) {
       std::copy_n(&probabilities_[at * classes_], entry->count * classes_, entry->probabilities);

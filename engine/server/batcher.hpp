@@ -18,7 +18,7 @@ namespace manta::server {
 
 enum class BatchOutcome { answered, timed_out, failed };
 
-// What one caller hands in at once; it is never split.
+// What one caller hands in at once; it is never split between batches.
 class BatchEntry {
  public:
   BatchEntry() = default;
@@ -40,7 +40,8 @@ class BatchEntry {
 };
 
 struct BatchLimits {
-  std::size_t max_batch = 32;
+  // Images in one run.
+  std::size_t max_batch = 16;
   std::size_t max_queued = 1024;
   std::chrono::steady_clock::duration timeout = std::chrono::seconds(10);
   // A batch of more images than this is run elsewhere.
@@ -75,6 +76,7 @@ class Batcher {
   void schedule();
   void pump();
   void take_batch();
+  void run_in_pieces(const std::uint8_t* images, std::size_t count, float* probabilities);
   bool run() noexcept;
   void finish(bool succeeded);
 

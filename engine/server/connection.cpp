@@ -30,7 +30,9 @@ constexpr std::size_t kMostDiscarded = 64 * kMiB;
 constexpr double kLingerSeconds = 2;
 constexpr double kWriteSeconds = 30;
 
-std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+std::string_view view(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
 
 bool is_sane_id(std::string_view id) {
   constexpr std::string_view kOthers = "._:/+=-";
@@ -69,7 +71,9 @@ void Connection::begin_request() {
   extend(shard_.options().idle_seconds);
 }
 
-bool Connection::has_begun() const { return parser_->got_some() || buffer_.size() > 0; }
+bool Connection::has_begun() const {
+  return parser_->got_some() || buffer_.size() > 0;
+}
 
 void Connection::read() {
   const std::size_t wanted = parser_->is_header_done() ? kReadBytesOfLargeBody : kReadBytes;
@@ -166,7 +170,8 @@ void Connection::fill_request() {
   request.content_encoding = view(message[http::field::content_encoding]);
   request.has_binary_tensors = message.find("Inference-Header-Content-Length") != message.end();
   std::string& body = message.body();
-  if (body.capacity() < body.size() + simdjson::SIMDJSON_PADDING) body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
+  if (body.capacity() < body.size() + simdjson::SIMDJSON_PADDING)
+    body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
   request.body = body;
   const std::string_view id = view(message["X-Request-ID"]);
   request.id = is_sane_id(id) ? std::string(id) : shard_.new_request_id();
@@ -198,7 +203,9 @@ void Connection::refuse(int status, std::string_view detail) {
   send();
 }
 
-void Connection::on_batch(BatchOutcome outcome) { shard_.api().on_batch(*this, outcome); }
+void Connection::on_batch(BatchOutcome outcome) {
+  shard_.api().on_batch(*this, outcome);
+}
 
 void Connection::send() {
   shard_.metrics().request(route, response.status, Clock::now() - started);
@@ -270,15 +277,16 @@ void Connection::linger() {
 
 void Connection::discard() {
   buffer_.clear();
-  socket_.async_read_some(buffer_.prepare(kReadBytes), [self = shared_from_this()](const error_code& error, std::size_t n) {
-    if (self->state_ != State::lingering) return;
-    self->discarded_bytes_ += n;
-    if (error || self->discarded_bytes_ > kMostDiscarded) {
-      self->close();
-    } else {
-      self->discard();
-    }
-  });
+  socket_.async_read_some(buffer_.prepare(kReadBytes),
+                          [self = shared_from_this()](const error_code& error, std::size_t n) {
+                            if (self->state_ != State::lingering) return;
+                            self->discarded_bytes_ += n;
+                            if (error || self->discarded_bytes_ > kMostDiscarded) {
+                              self->close();
+                            } else {
+                              self->discard();
+                            }
+                          });
 }
 
 void Connection::check_deadline(Clock::time_point now) {

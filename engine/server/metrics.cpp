@@ -13,8 +13,8 @@ namespace manta::server {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr std::array<std::string_view, kRoutes> kRouteNames = {"/predict", "/predict/batch", "/health", "/model/info",
-                                                               "/metrics", "/v2",            "/v2/infer", "other"};
+constexpr std::array<std::string_view, kRoutes> kRouteNames = {
+    "/predict", "/predict/batch", "/health", "/model/info", "/metrics", "/v2", "/v2/infer", "other"};
 // Text and value of each, so that a bound reads as it was written.
 struct Bound {
   const char* text;
@@ -82,7 +82,7 @@ Metrics::Metrics() : started_(std::chrono::steady_clock::now()) {}
 void Metrics::request(Route route, int status, std::chrono::steady_clock::duration duration) noexcept {
   const auto* found = std::find(kStatuses.begin(), kStatuses.end() - 1, status);
   requests_[static_cast<std::size_t>(route)][static_cast<std::size_t>(found - kStatuses.begin())].fetch_add(1,
-                                                                                                          kRelaxed);
+                                                                                                            kRelaxed);
   seconds_.add(duration);
 }
 
@@ -96,8 +96,7 @@ void Metrics::batch(std::size_t images, std::chrono::steady_clock::duration wait
 std::string Metrics::text(const Engine& engine, const std::string& model_version, std::size_t queued) const {
   std::ostringstream out;
   out.precision(12);
-  const std::string model =
-      "model=\"" + escaped(engine.model().name) + "\",version=\"" + escaped(model_version) + "\"";
+  const std::string model = "model=\"" + escaped(engine.model().name) + "\",version=\"" + escaped(model_version) + "\"";
 
   describe(out, "manta_engine_info", "gauge", "What runs; always 1.");
   out << "manta_engine_info{" << model << ",engine=\"" << kVersion << "\",onnxruntime=\""
@@ -141,8 +140,8 @@ std::string Metrics::text(const Engine& engine, const std::string& model_version
   describe(out, "manta_body_bytes", "gauge", "Bytes of request bodies in memory.");
   out << "manta_body_bytes " << body_bytes.load(kRelaxed) << '\n';
   describe(out, "manta_uptime_seconds", "gauge", "Since the server started.");
-  out << "manta_uptime_seconds "
-      << std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count() << '\n';
+  out << "manta_uptime_seconds " << std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count()
+      << '\n';
   describe(out, "process_resident_memory_bytes", "gauge", "Resident memory.");
   out << "process_resident_memory_bytes " << resident_bytes() << '\n';
   return out.str();

@@ -2,8 +2,6 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
-
 #include "json_writer.hpp"
 
 namespace manta::server {
@@ -67,13 +65,19 @@ void write_problem(Exchange& exchange, int status, std::string_view detail) {
 
 void write_problem(Exchange& exchange, const HttpError& error) {
   exchange.response.allow = error.allow();
-  write_problem(exchange, error.status(), error.what());
+  write_problem(exchange, error.status(), error.detail());
 }
 
 std::string printable(std::string_view text) {
-  std::string copy(text);
-  if (!simdjson::validate_utf8(copy)) {
-    std::replace_if(copy.begin(), copy.end(), [](char letter) { return static_cast<unsigned char>(letter) > 127; }, '?');
+  if (simdjson::validate_utf8(text.data(), text.size())) return std::string(text);
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+  std::string copy;
+  for (const char letter : text) {
+    if (static_cast<unsigned char>(letter) > 127) {
+      copy += kReplacement;
+    } else {
+      copy += letter;
+    }
   }
   return copy;
 }

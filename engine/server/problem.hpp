@@ -9,17 +9,20 @@
 
 namespace manta::server {
 
-// Ends a request with a status of 4xx or 5xx. what() is the one line that the client sees.
+// Ends a request with a status of 4xx or 5xx. `detail` is the one line that the client sees.
 class HttpError : public std::runtime_error {
  public:
   HttpError(int status, const std::string& detail, std::string allow = "")
-      : std::runtime_error(detail), status_(status), allow_(std::move(allow)) {}
+      : std::runtime_error(detail), status_(status), detail_(detail), allow_(std::move(allow)) {}
   [[nodiscard]] int status() const noexcept { return status_; }
+  // As what(), but whole when there are zero bytes in it.
+  [[nodiscard]] const std::string& detail() const noexcept { return detail_; }
   // Methods that the route has, with 405.
   [[nodiscard]] const std::string& allow() const noexcept { return allow_; }
 
  private:
   int status_;
+  std::string detail_;
   std::string allow_;
 };
 
@@ -31,7 +34,7 @@ inline constexpr int kRetryAfterSeconds = 1;
 void write_problem(Exchange& exchange, int status, std::string_view detail);
 void write_problem(Exchange& exchange, const HttpError& error);
 
-// `text` as it may stand in JSON: what is no UTF-8 becomes question marks.
+// `text` as it may stand in JSON: what is no UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace manta::server

@@ -15,6 +15,8 @@ namespace dom = simdjson::dom;
 
 constexpr std::string_view kInput = "images";
 constexpr std::string_view kOutput = "probabilities";
+// Of a path, in messages.
+constexpr std::size_t kShownPath = 200;
 
 // "/a/b" -> {"a", "b"}
 std::vector<std::string_view> parts_of(std::string_view path) {
@@ -98,7 +100,9 @@ void put_tensor(JsonWriter& json, std::string_view name, std::string_view dataty
 ProtocolV2::ProtocolV2(const Engine& engine, std::string model_version, std::size_t max_images)
     : engine_(engine), model_version_(std::move(model_version)), max_images_(max_images) {}
 
-bool ProtocolV2::owns(std::string_view path) const { return path == "/v2" || path.substr(0, 4) == "/v2/"; }
+bool ProtocolV2::owns(std::string_view path) const {
+  return path == "/v2" || path.substr(0, 4) == "/v2/";
+}
 
 bool ProtocolV2::handle(Exchange& exchange, dom::parser& parser) const {
   const auto parts = parts_of(exchange.request.path);
@@ -126,13 +130,14 @@ bool ProtocolV2::handle(Exchange& exchange, dom::parser& parser) const {
     return true;
   }
   if (parts.size() < 3 || parts[1] != "models") {
-    throw HttpError(404, "there is no route " + printable(exchange.request.path).substr(0, 200));
+    throw HttpError(404,
+                    "there is no route " + printable(std::string_view(exchange.request.path).substr(0, kShownPath)));
   }
   const std::string& name = engine_.model().name;
-  if (parts[2] != name) throw HttpError(404, "there is no model `" + printable(parts[2]).substr(0, 200) + "`");
+  if (parts[2] != name) throw HttpError(404, "there is no model `" + printable(parts[2].substr(0, kShownPath)) + "`");
   const bool has_version = parts.size() >= 5 && parts[3] == "versions";
   if (has_version && parts[4] != model_version_) {
-    throw HttpError(404, "model `" + name + "` has no version `" + printable(parts[4]).substr(0, 200) + "`");
+    throw HttpError(404, "model `" + name + "` has no version `" + printable(parts[4].substr(0, kShownPath)) + "`");
   }
   const std::size_t used = has_version ? 5 : 3;
   const std::string_view verb = parts.size() == used + 1 ? parts[used] : "";
@@ -156,7 +161,7 @@ bool ProtocolV2::handle(Exchange& exchange, dom::parser& parser) const {
     read_infer(exchange, parser);
     return false;
   }
-  throw HttpError(404, "there is no route " + printable(exchange.request.path).substr(0, 200));
+  throw HttpError(404, "there is no route " + printable(std::string_view(exchange.request.path).substr(0, kShownPath)));
 }
 
 void ProtocolV2::metadata(Exchange& exchange) const {
@@ -230,11 +235,12 @@ void ProtocolV2::read_images(dom::object tensor, Exchange& exchange) const {
     }
   }
   if (count < 1 || count > static_cast<std::int64_t>(max_images_)) {
-    throw HttpError(400, "`images` must hold 1 to " + std::to_string(max_images_) + " images, not " +
-                             std::to_string(count));
+    throw HttpError(400,
+                    "`images` must hold 1 to " + std::to_string(max_images_) + " images, not " + std::to_string(count));
   }
   dom::array data;
-  if (tensor["data"].get(data) != simdjson::SUCCESS) throw HttpError(400, "`data` of `images` must be a list of numbers");
+  if (tensor["data"].get(data) != simdjson::SUCCESS)
+    throw HttpError(400, "`data` of `images` must be a list of numbers");
   exchange.rows.clear();
   exchange.count = static_cast<std::size_t>(count);
   exchange.pixels.resize(exchange.count * engine_.input_bytes());

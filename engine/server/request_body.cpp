@@ -138,15 +138,15 @@ void read_batch_item(dom::element item, Row& row, std::string& bytes) {
   try {
     dom::object object;
     if (item.get(object) != simdjson::SUCCESS) {
-      throw HttpError(400, std::string("an image must be an object like {\"image\": \"<base64>\"}, not ") +
-                               json_type(item));
+      throw HttpError(400,
+                      std::string("an image must be an object like {\"image\": \"<base64>\"}, not ") + json_type(item));
     }
     const auto image = fields_of(object).image;
     if (!image) throw HttpError(400, "the field `image` is missing");
     decode_image(*image, bytes);
     row.encoded = bytes;
   } catch (const HttpError& error) {
-    row.error = error.what();
+    row.error = error.detail();
     row.error_status = error.status();
   }
 }
@@ -188,8 +188,8 @@ void read_batch(Exchange& exchange, dom::parser& parser, std::size_t max_images)
   std::size_t count = 0;  // of very long lists simdjson's own size is cut off
   for (auto item = items.begin(); item != items.end(); ++item) ++count;
   if (count < 1 || count > max_images) {
-    throw HttpError(400, "`images` must hold 1 to " + std::to_string(max_images) + " images, not " +
-                             std::to_string(count));
+    throw HttpError(400,
+                    "`images` must hold 1 to " + std::to_string(max_images) + " images, not " + std::to_string(count));
   }
   exchange.top_k = top_k_of(fields.top_k);
   check_user_id(fields.user_id);
@@ -203,8 +203,8 @@ void read_batch(Exchange& exchange, dom::parser& parser, std::size_t max_images)
 
 std::string media_type(const Request& request) {
   if (!request.content_encoding.empty() && lower(request.content_encoding) != "identity") {
-    throw HttpError(415, "content encoding " + printable(request.content_encoding) +
-                             " is not supported: send the body as it is");
+    throw HttpError(
+        415, "content encoding " + printable(request.content_encoding) + " is not supported: send the body as it is");
   }
   std::string kind = lower(trimmed(request.content_type.substr(0, request.content_type.find(';'))));
   constexpr std::string_view kJsonSuffix = "+json";

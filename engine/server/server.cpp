@@ -26,8 +26,8 @@ ServerOptions completed(ServerOptions options) {
 }
 
 // The fastest of a few, after a warm-up.
-double seconds_per_image(const Engine& engine) {
-  engine.warm_up({1, kMeasuredBatch, 32});
+double seconds_per_image(const Engine& engine, std::size_t max_batch) {
+  engine.warm_up({1, std::min(kMeasuredBatch, max_batch), max_batch});
   const std::vector<std::uint8_t> images(kMeasuredBatch * engine.input_bytes());
   std::vector<float> probabilities(kMeasuredBatch * engine.classes());
   double best = 1e9;
@@ -49,7 +49,7 @@ Server::Server(const ServerOptions& options)
       acceptor_(control_),
       signals_(control_),
       timer_(control_) {
-  const double run_seconds = seconds_per_image(engine_);
+  const double run_seconds = seconds_per_image(engine_, options_.max_batch);
   const Shard::Shared shared{
       engine_,
       options_,
@@ -89,9 +89,13 @@ void Server::listen() {
   }
 }
 
-std::uint16_t Server::port() const { return acceptor_.local_endpoint().port(); }
+std::uint16_t Server::port() const {
+  return acceptor_.local_endpoint().port();
+}
 
-Shard& Server::next_shard() { return *shards_[next_++ % shards_.size()]; }
+Shard& Server::next_shard() {
+  return *shards_[next_++ % shards_.size()];
+}
 
 void Server::accept() {
   if (static_cast<std::size_t>(metrics_.connections.load()) >= options_.max_connections) {

@@ -1,8 +1,8 @@
 #include "shard.hpp"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <array>
+#include <boost/asio/post.hpp>
 #include <chrono>
 #include <ctime>
 #include <exception>
@@ -45,18 +45,17 @@ Shard::Shard(const Shared& shared)
       work_(loop_.get_executor()),
       timer_(loop_),
       grace_(loop_),
-      batcher_(
-          {
-              [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
-                shared_.engine.infer(images, count, probabilities);
-              },
-              [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
-              shared.run_elsewhere,
-              [this](std::size_t count, Clock::duration waited) { shared_.metrics.batch(count, waited); },
-          },
-          {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
-           shared.inline_images},
-          shared.engine.input_bytes(), shared.engine.classes()),
+      batcher_({
+                   [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
+                     shared_.engine.infer(images, count, probabilities);
+                   },
+                   [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
+                   shared.run_elsewhere,
+                   [this](std::size_t count, Clock::duration waited) { shared_.metrics.batch(count, waited); },
+               },
+               {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
+                shared.inline_images},
+               shared.engine.input_bytes(), shared.engine.classes()),
       api_(shared.engine, batcher_, shared.metrics, {shared.options.max_images, shared.options.inline_pixels},
            shared.model_version,
            {
@@ -137,7 +136,9 @@ void Shard::finish_when_drained() {
   work_.reset();
 }
 
-void Shard::stop() { loop_.stop(); }
+void Shard::stop() {
+  loop_.stop();
+}
 
 // 128 random bits, written as Python's uuid4().hex.
 std::string Shard::new_request_id() {

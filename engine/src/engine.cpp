@@ -48,8 +48,7 @@ class Workspaces {
   // Given back when the lease ends.
   class Lease {
    public:
-    Lease(Workspaces& owner, std::unique_ptr<Workspace> workspace)
-        : owner_(owner), workspace_(std::move(workspace)) {}
+    Lease(Workspaces& owner, std::unique_ptr<Workspace> workspace) : owner_(owner), workspace_(std::move(workspace)) {}
     ~Lease() { owner_.give_back(std::move(workspace_)); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
@@ -186,8 +185,7 @@ struct Engine::Implementation {
     infer(workspace->images.data(), workspace->rows.size(), workspace->probabilities.data());
     const Stopwatch watch(histogram(Stage::postprocess));
     for (std::size_t row = 0; row < workspace->rows.size(); ++row) {
-      top(&workspace->probabilities[row * classes], top_k, workspace->order,
-          results[workspace->rows[row]].predictions);
+      top(&workspace->probabilities[row * classes], top_k, workspace->order, results[workspace->rows[row]].predictions);
     }
   }
 
@@ -224,11 +222,21 @@ Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 
-const ModelInfo& Engine::model() const noexcept { return implementation_->model; }
-const EngineOptions& Engine::options() const noexcept { return implementation_->options; }
-const std::string& Engine::provider() const noexcept { return implementation_->loaded.provider; }
-const std::string& Engine::provider_message() const noexcept { return implementation_->loaded.provider_message; }
-std::string Engine::onnxruntime_version() { return OrtGetApiBase()->GetVersionString(); }
+const ModelInfo& Engine::model() const noexcept {
+  return implementation_->model;
+}
+const EngineOptions& Engine::options() const noexcept {
+  return implementation_->options;
+}
+const std::string& Engine::provider() const noexcept {
+  return implementation_->loaded.provider;
+}
+const std::string& Engine::provider_message() const noexcept {
+  return implementation_->loaded.provider_message;
+}
+std::string Engine::onnxruntime_version() {
+  return OrtGetApiBase()->GetVersionString();
+}
 
 void Engine::warm_up(std::initializer_list<std::size_t> batch_sizes) const {
   for (const std::size_t size : batch_sizes) {
@@ -290,8 +298,12 @@ void Engine::classify_batch(const cv::Mat* images, std::size_t count, ChannelOrd
   });
 }
 
-std::size_t Engine::input_bytes() const noexcept { return implementation_->input_bytes; }
-std::size_t Engine::classes() const noexcept { return implementation_->model.labels.size(); }
+std::size_t Engine::input_bytes() const noexcept {
+  return implementation_->input_bytes;
+}
+std::size_t Engine::classes() const noexcept {
+  return implementation_->model.labels.size();
+}
 
 ImageSize Engine::preprocess(ByteView encoded, std::uint8_t* to) const {
   const auto workspace = implementation_->workspaces.take();
@@ -313,7 +325,9 @@ void Engine::top(const float* probabilities, int top_k, std::vector<Prediction>&
   implementation_->top(probabilities, top_k, workspace->order, best);
 }
 
-const LatencyHistogram& Engine::latency(Stage stage) const noexcept { return implementation_->histogram(stage); }
+const LatencyHistogram& Engine::latency(Stage stage) const noexcept {
+  return implementation_->histogram(stage);
+}
 
 void Engine::reset_latency() noexcept {
   for (auto& histogram : implementation_->latency) histogram.reset();

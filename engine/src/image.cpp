@@ -100,8 +100,7 @@ void to_input(const cv::Mat& image, ChannelOrder order, int height, int width, s
     }
     return;
   }
-  const bool shrinks =
-      std::int64_t{height} * width < std::int64_t{image.rows} * image.cols;
+  const bool shrinks = std::int64_t{height} * width < std::int64_t{image.rows} * image.cols;
   const int how = shrinks ? cv::INTER_AREA : cv::INTER_LINEAR;
   // Channels are resized one by one, so their order can be changed where there are fewer pixels.
   if (image.type() == CV_8UC3) {

@@ -15,7 +15,9 @@ constexpr std::int64_t kOldestSchema = 1;
 constexpr std::int64_t kNewestSchema = 2;
 constexpr std::int64_t kMostPixelsAside = 1 << 16;
 
-std::string text(dom::element object, std::string_view key) { return std::string(std::string_view(object[key])); }
+std::string text(dom::element object, std::string_view key) {
+  return std::string(std::string_view(object[key]));
+}
 
 void check_schema(dom::element manifest) {
   const std::int64_t version = manifest["schema_version"];

@@ -12,7 +12,14 @@ constexpr const char* kMetadataKey = "manta";
 
 // One for the process, as ONNX Runtime wants it; made when the first model is loaded.
 Ort::Env& environment() {
-  static Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "manta");
+  static Ort::Env env = [] {
+    Ort::Env made(ORT_LOGGING_LEVEL_ERROR, "manta");
+    // The arena grows by what is asked for; by default it doubles each time, and keeps the unused half.
+    constexpr int kSameAsRequested = 1;
+    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    made.CreateAndRegisterAllocator(memory, Ort::ArenaCfg(0, kSameAsRequested, -1, -1));
+    return made;
+  }();
   return env;
 }
 
@@ -39,7 +46,11 @@ Ort::SessionOptions session_options(const EngineOptions& options) {
   session.AddConfigEntry("session.intra_op.allow_spinning", "0");
   session.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
   session.SetGraphOptimizationLevel(to_ort(options.graph_level));
-  if (!options.arena) session.DisableCpuMemArena();
+  if (options.arena) {
+    session.AddConfigEntry("session.use_env_allocators", "1");
+  } else {
+    session.DisableCpuMemArena();
+  }
   return session;
 }
 

@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "manta/options.hpp"
 #include "manifest.hpp"
+#include "manta/options.hpp"
 
 namespace manta {
 

@@ -23,8 +23,8 @@ TEST(Base64, DecodesEveryLengthOfPadding) {
 
 TEST(Base64, RefusesWhatIsNot) {
   std::string bytes;
-  for (const char* text : {"A", "AB", "ABC", "ABCDE", "====", "A===", "AB=C", "=ABC", "AB==AB==", "AB-_", "AB\nC", "ABC\xc3",
-                           "AAAA=AAA", "AA A"}) {
+  for (const char* text : {"A", "AB", "ABC", "ABCDE", "====", "A===", "AB=C", "=ABC", "AB==AB==", "AB-_", "AB\nC",
+                           "ABC\xc3", "AAAA=AAA", "AA A"}) {
     EXPECT_FALSE(decode_base64(text, bytes)) << text;
   }
 }

@@ -32,18 +32,17 @@ struct Entry : BatchEntry {
 
 struct Fixture {
   explicit Fixture(BatchLimits limits = {})
-      : batcher(
-            {
-                [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
-                  if (fails) throw std::runtime_error("the model is broken");
-                  sizes.push_back(count);
-                  for (std::size_t i = 0; i < count; ++i) probabilities[i] = static_cast<float>(images[i] + 1);
+      : batcher({
+                    [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
+                      if (fails) throw std::runtime_error("the model is broken");
+                      sizes.push_back(count);
+                      for (std::size_t i = 0; i < count; ++i) probabilities[i] = static_cast<float>(images[i] + 1);
+                    },
+                    [this](std::function<void()> call) { later.push_back(std::move(call)); },
+                    [this](std::function<void()> call) { elsewhere.push_back(std::move(call)); },
+                    [](std::size_t, std::chrono::steady_clock::duration) {},
                 },
-                [this](std::function<void()> call) { later.push_back(std::move(call)); },
-                [this](std::function<void()> call) { elsewhere.push_back(std::move(call)); },
-                [](std::size_t, std::chrono::steady_clock::duration) {},
-            },
-            limits, 1, 1) {}
+                limits, 1, 1) {}
 
   static bool run_one(std::deque<std::function<void()>>& queue) {
     if (queue.empty()) return false;
@@ -91,7 +90,7 @@ TEST(Batcher, WhatWaitsTogetherRunsTogetherAndEachGetsItsOwn) {
   EXPECT_EQ(three.answers, std::vector<float>{5});
 }
 
-TEST(Batcher, ABatchHasAtMostSoManyImagesAndNoEntryIsSplit) {
+TEST(Batcher, ARunHasAtMostSoManyImages) {
   Fixture fixture({4, 100, std::chrono::seconds(10), 100});
   Entry one({1, 1, 1});
   Entry two({2, 2});
@@ -99,7 +98,7 @@ TEST(Batcher, ABatchHasAtMostSoManyImagesAndNoEntryIsSplit) {
   Entry last({4});
   for (Entry* entry : {&one, &two, &large, &last}) ASSERT_TRUE(fixture.batcher.submit(*entry));
   fixture.run_all();
-  EXPECT_EQ(fixture.sizes, (Sizes{3, 2, 9, 1}));
+  EXPECT_EQ(fixture.sizes, (Sizes{3, 2, 4, 4, 1, 1}));  // the large one alone, in pieces
   EXPECT_EQ(large.answers, std::vector<float>(9, 4));
 }
 

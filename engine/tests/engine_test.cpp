@@ -36,7 +36,9 @@ fs::path scratch(const std::string& name) {
   return folder;
 }
 
-void write(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+void write(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 TEST(Engine, KnowsItsModel) {
   const Engine engine(tests::bundle("colours"));
@@ -132,7 +134,8 @@ TEST(Engine, MovesAndDoesNotCopy) {
 
 TEST(Engine, ThreadsShareIt) {
   const Engine engine(tests::bundle("colours"));
-  const std::vector<std::string> images = {solid(8, 8, kRed), solid(30, 20, kGreen, ".jpg"), solid(16, 16, kBlue, ".webp")};
+  const std::vector<std::string> images = {solid(8, 8, kRed), solid(30, 20, kGreen, ".jpg"),
+                                           solid(16, 16, kBlue, ".webp")};
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < 4; ++t) {

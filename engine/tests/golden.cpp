@@ -39,9 +39,13 @@ std::vector<GoldenImage> load() {
 
 }  // namespace
 
-std::filesystem::path golden_folder() { return MANTA_GOLDEN; }
+std::filesystem::path golden_folder() {
+  return MANTA_GOLDEN;
+}
 
-std::filesystem::path bundle(const std::string& name) { return golden_folder() / "bundles" / name; }
+std::filesystem::path bundle(const std::string& name) {
+  return golden_folder() / "bundles" / name;
+}
 
 const std::vector<GoldenImage>& golden_images() {
   static const std::vector<GoldenImage> images = load();

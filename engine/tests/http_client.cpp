@@ -26,7 +26,9 @@ Answer HttpClient::request(const std::string& method, const std::string& target,
   return receive(method == "HEAD");
 }
 
-void HttpClient::send_raw(const std::string& bytes) { asio::write(socket_, asio::buffer(bytes)); }
+void HttpClient::send_raw(const std::string& bytes) {
+  asio::write(socket_, asio::buffer(bytes));
+}
 
 Answer HttpClient::receive(bool without_body) {
   http::response_parser<http::string_body> parser;

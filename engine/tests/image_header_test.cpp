@@ -100,7 +100,7 @@ TEST(ImageHeader, DamagedBytesAreRefusedOrDecoded) {
 TEST(ImageHeader, NoiseBehindASignatureIsRefused) {
   std::mt19937 random(2);
   for (const auto& start : {std::string("\xff\xd8\xff"), std::string("\x89PNG\r\n\x1a\n"), std::string("BM"),
-                                  std::string("RIFF\x10\0\0\0WEBPVP8 ", 16)}) {
+                            std::string("RIFF\x10\0\0\0WEBPVP8 ", 16)}) {
     for (int round = 0; round < 500; ++round) {
       std::string bytes = start;
       for (std::size_t i = random() % 200; i > 0; --i) bytes += static_cast<char>(random());

@@ -1,10 +1,11 @@
+#include "manta/options.hpp"
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
 #include "manta/errors.hpp"
-#include "manta/options.hpp"
 #include "options.hpp"
 
 namespace manta {

@@ -70,7 +70,8 @@ std::string base64(const std::string& bytes) {
   std::string text;
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     std::uint32_t bits = 0;
-    for (std::size_t j = 0; j < 3; ++j) bits = bits << 8U | (i + j < bytes.size() ? static_cast<std::uint8_t>(bytes[i + j]) : 0U);
+    for (std::size_t j = 0; j < 3; ++j)
+      bits = bits << 8U | (i + j < bytes.size() ? static_cast<std::uint8_t>(bytes[i + j]) : 0U);
     for (std::size_t j = 0; j < 4; ++j) text += i + j <= bytes.size() ? kAlphabet[bits >> (18 - 6 * j) & 0x3FU] : '=';
   }
   return text;
@@ -96,8 +97,8 @@ std::string detail(const Answer& answer) {
 TEST(Server, AnswersJsonAndRawImages) {
   Running server;
   HttpClient client(server.port());
-  const Answer json = client.request("POST", "/predict", "application/json", json_image(image(kBlue), R"(, "top_k": 1)"),
-                                     {{"X-Request-ID", "my-id"}});
+  const Answer json = client.request("POST", "/predict", "application/json",
+                                     json_image(image(kBlue), R"(, "top_k": 1)"), {{"X-Request-ID", "my-id"}});
   EXPECT_EQ(json.status, 200) << json.body;
   EXPECT_EQ(first_class(json), "blue");
   EXPECT_EQ(json.headers.at("x-request-id"), "my-id");
@@ -159,11 +160,13 @@ TEST(Server, ProtocolV2) {
   EXPECT_EQ(document["id"].get_string().value(), "7");
   EXPECT_EQ(document["outputs"].at(0)["shape"].at(1).get_int64().value(), 3);
   EXPECT_GT(document["outputs"].at(0)["data"].at(1).get_double().value(), 0.99);
-  for (const std::string& wrong : {tensor + "1]", tensor + data + ",1]", tensor + "256]", tensor + "1.5]", tensor + "-1]",
-                                   std::string(R"({"name": "images", "shape": [1, 8, 8], "datatype": "UINT8", "data": [])"),
-                                   std::string(R"({"name": "x", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [])"),
-                                   std::string(R"({"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32", "data": [])")}) {
-    EXPECT_EQ(client.request("POST", "/v2/models/colours/infer", "application/json", R"({"inputs": [)" + wrong + "}]}").status,
+  for (const std::string& wrong :
+       {tensor + "1]", tensor + data + ",1]", tensor + "256]", tensor + "1.5]", tensor + "-1]",
+        std::string(R"({"name": "images", "shape": [1, 8, 8], "datatype": "UINT8", "data": [])"),
+        std::string(R"({"name": "x", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [])"),
+        std::string(R"({"name": "images", "shape": [1, 8, 8, 3], "datatype": "FP32", "data": [])")}) {
+    EXPECT_EQ(client.request("POST", "/v2/models/colours/infer", "application/json", R"({"inputs": [)" + wrong + "}]}")
+                  .status,
               400)
         << wrong;
   }
@@ -295,7 +298,8 @@ void load(std::uint16_t port, int clients, int requests, LoadResult& result) {
       HttpClient client(port);
       for (int i = 0; i < requests; ++i) {
         const int which = (c + i) % 3;
-        const Answer answer = client.request("POST", "/predict", "application/json", json_image(image(colours[which], 8 + i)));
+        const Answer answer =
+            client.request("POST", "/predict", "application/json", json_image(image(colours[which], 8 + i)));
         if (answer.status == 503) {
           ++result.refused;
         } else if (answer.status == 200 && first_class(answer) == names[which]) {

@@ -50,10 +50,10 @@ def batch(*images: object, **values: object) -> tuple[str, str, dict[str, str], 
     return "POST", "/predict/batch", JSON, json.dumps({"images": images, **values}).encode()
 
 
+TOP_KS: list[object] = [0, -1, "x", "3", 1.5, True, None, [], {}, 1e300, 2**63]
+USER_IDS: list[object] = ["", 3, "x" * 257, "ä" * 256, []]
+ITEMS: list[object] = [None, 3, "x", [], {}, {"image": 3}, {"Image": "x"}, {"image": ""}]
 BOMB = RED[:16] + (100_000).to_bytes(4) * 2 + RED[24:]
-BAD_TOP_K: tuple[object, ...] = (0, -1, "x", "3", 1.5, True, None, [], {}, 1e300, 2**63)
-ODD_USER_IDS: tuple[object, ...] = ("", 3, "x" * 257, "ä" * 256, [])
-NO_IMAGES: tuple[object, ...] = (None, 3, "x", [], {}, {"image": 3}, {"Image": "x"}, {"image": ""})
 REQUESTS = [
     *(("GET", path, {}, b"") for path in ("/health", "/health/live", "/health/ready", "/model/info")),
     *(("GET", path, {}, b"") for path in ("/", "/nope", "/predict/", "/Predict", "/%00", "//predict", "/a%ffb")),
@@ -70,8 +70,8 @@ REQUESTS = [
     predict(image=f"data:image/png;base64,{base64.encodebytes(BLUE).decode()}"),
     predict(image=b64(encoded(rgb(300, 400), "JPEG"))),
     predict(image=b64(BOMB)),
-    *(predict(image=b64(RED), top_k=top_k) for top_k in BAD_TOP_K),
-    *(predict(image=b64(RED), user_id=user_id) for user_id in ODD_USER_IDS),
+    *(predict(image=b64(RED), top_k=top_k) for top_k in TOP_KS),
+    *(predict(image=b64(RED), user_id=user_id) for user_id in USER_IDS),
     *(predict(image=image) for image in (None, 3, ["a"], "", "data:image/png;base64,", "data:image/png,abc")),
     *(predict(image=image) for image in ("not base64!", "abcde", "aGVsbG8=", "ä", "aGVsbG8", "a===", "YQ==YQ==")),
     predict(),
@@ -89,7 +89,7 @@ REQUESTS = [
     *(raw(RED, f"?top_k={top_k}") for top_k in ("0", "-1", "x", "1.5", "", "1_0", "+1", "%2B2", "%201", "9" * 500)),
     *(raw(RED, **{"content-type": kind}) for kind in ("text/plain", "video/mp4", "", "json", "image")),
     batch({"image": b64(RED)}, {"image": "!"}, 7, {"image": b64(b"no image")}, {"image": b64(BLUE)}, top_k=1),
-    *(batch(item, {"image": b64(GREEN)}) for item in NO_IMAGES),
+    *(batch(item, {"image": b64(GREEN)}) for item in ITEMS),
     batch(3),
     batch(),
     batch(*[{"image": ""}] * 6),
@@ -137,6 +137,9 @@ def assert_same(reply: dict[str, Any], expected: dict[str, Any], request_id: str
         return
     if "detail" in expected and expected["status"] == 413 and "body" in expected["detail"]:
         assert "65" in reply["detail"]
+        return
+    if expected.get("status") == 415:  # the engine reads no multipart bodies, and does not list them
+        assert reply["detail"].partition(":")[0] == expected["detail"].partition(":")[0]
         return
     names = expected.keys() - VOLATILE - OWN
     assert names <= reply.keys()

@@ -22,7 +22,7 @@ WELL_UNTIL = 200
 class HttpService:
     url: str = ""
     memory: int | None = None
-    """What /metrics tells, a little more each time; without it there is no such route."""
+    """What /metrics tells, a little more each time; without it nothing about memory."""
     fail_every: int = 0
     """Each so many-th request to /predict is answered with 503."""
     paths: Counter[str] = field(default_factory=Counter)

@@ -163,7 +163,7 @@ def test_metrics_speak_for_the_whole_service(http: httpx.Client, challenger: str
     assert found["manta_classifier_replicas 2"] == 1
     assert found["manta_version_weight 2 challenger"] == 80
     assert found["manta_http_requests_total /predict 200"] > 100
-    assert found["manta_router_memory_bytes"] < 512e6
+    assert found["manta_router_resident_memory_bytes"] < 512e6
 
 
 def test_control_that_is_killed_comes_back_with_what_it_knew(

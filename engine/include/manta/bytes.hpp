@@ -15,7 +15,8 @@ class ByteView {
   constexpr ByteView(const std::uint8_t* data, std::size_t size) noexcept : data_(data), size_(size) {}
   ByteView(std::string_view text) noexcept  // NOLINT(google-explicit-constructor)
       : data_(reinterpret_cast<const std::uint8_t*>(text.data())), size_(text.size()) {}
-  ByteView(const std::string& text) noexcept : ByteView(std::string_view(text)) {}  // NOLINT(google-explicit-constructor)
+  ByteView(const std::string& text) noexcept
+      : ByteView(std::string_view(text)) {}                  // NOLINT(google-explicit-constructor)
   ByteView(const std::vector<std::uint8_t>& bytes) noexcept  // NOLINT(google-explicit-constructor)
       : data_(bytes.data()), size_(bytes.size()) {}
 

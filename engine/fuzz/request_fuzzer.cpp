@@ -1,0 +1,95 @@
+// Any request is answered once, and never with a server error. The first two bytes choose route and content type.
+#include <simdjson.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <functional>
+#include <string>
+
+#include "api.hpp"
+#include "manta/engine.hpp"
+
+namespace manta::server {
+namespace {
+
+class FuzzedExchange final : public Exchange {
+ public:
+  void send() override {
+    if (++answers != 1 || response.status >= 500) std::abort();
+  }
+  void on_batch(BatchOutcome outcome) override { api->on_batch(*this, outcome); }
+  Api* api = nullptr;
+  int answers = 0;
+};
+
+class Fuzzed {
+ public:
+  void request(const std::uint8_t* data, std::size_t size) {
+    constexpr std::array<std::string_view, 5> kPaths = {"/predict", "/predict/batch", "/v2/models/colours/infer",
+                                                        "/v2/models/colours", "/health"};
+    constexpr std::array<std::string_view, 4> kTypes = {"application/json", "image/png", "application/octet-stream",
+                                                        "text/plain"};
+    std::string body(reinterpret_cast<const char*>(data + 2), size - 2);
+    body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
+    FuzzedExchange exchange;
+    exchange.api = &api_;
+    exchange.request.method = "POST";
+    exchange.request.path = kPaths[data[0] % kPaths.size()];
+    exchange.request.content_type = kTypes[data[1] % kTypes.size()];
+    exchange.request.query = std::string_view(body).substr(0, data[1] % 16);
+    exchange.request.body = body;
+    exchange.request.id = "fuzz";
+    api_.handle(exchange);
+    while (!later_.empty()) {
+      const auto call = std::move(later_.front());
+      later_.pop_front();
+      call();
+    }
+    if (exchange.answers != 1) std::abort();
+  }
+
+ private:
+  static EngineOptions options() {
+    EngineOptions options;
+    options.max_pixels = 250'000;
+    return options;
+  }
+
+  std::deque<std::function<void()>> later_;
+  Engine engine_{std::getenv("MANTA_FUZZ_MODEL"), options()};
+  Metrics metrics_;
+  Batcher batcher_{{
+                       [this](const std::uint8_t* images, std::size_t count, float* probabilities) {
+                         engine_.infer(images, count, probabilities);
+                       },
+                       [this](std::function<void()> call) { later_.push_back(std::move(call)); },
+                       [](const std::function<void()>& call) { call(); },
+                       [](std::size_t, Clock::duration) {},
+                   },
+                   BatchLimits(),
+                   engine_.input_bytes(),
+                   engine_.classes()};
+  Api api_{engine_,
+           batcher_,
+           metrics_,
+           ApiLimits(),
+           "1",
+           {
+               [this](std::function<void()> call) { later_.push_back(std::move(call)); },
+               [](const std::function<void()>& call) { call(); },
+               [] { return std::size_t{0}; },
+           }};
+};
+
+}  // namespace
+}  // namespace manta::server
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  static manta::server::Fuzzed fuzzed;
+  fuzzed.request(data, size);
+  return 0;
+}
