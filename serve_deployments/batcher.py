@@ -117,16 +117,19 @@ class Batcher(Generic[Item, Result]):
         size = self._limits.max_batch
         if len(items) <= size:
             return await self._submit_entry(items)
-        if self._queued + len(items) > self._limits.max_queued:  # all or nothing: no half of a request is worth doing
-            raise Overloaded(f"{self._queued} images are waiting already, try again later")
+        self.check_room(len(items))  # all or nothing: no half of a request is worth doing
         parts = await asyncio.gather(
             *(self._submit_entry(items[start : start + size]) for start in range(0, len(items), size))
         )
         return [result for part in parts for result in part]
 
-    async def _submit_entry(self, items: Sequence[Item]) -> list[Result]:
-        if self._queued + len(items) > self._limits.max_queued:
+    def check_room(self, items: int) -> None:
+        """Raises Overloaded when the queue has no room for that many items, so that nobody prepares them in vain."""
+        if self._queued + items > self._limits.max_queued:
             raise Overloaded(f"{self._queued} images are waiting already, try again later")
+
+    async def _submit_entry(self, items: Sequence[Item]) -> list[Result]:
+        self.check_room(len(items))
         loop = asyncio.get_running_loop()
         now = loop.time()
         entry: _Entry[Item, Result] = _Entry(items, loop.create_future(), now, now + self._limits.timeout_s)

@@ -91,6 +91,9 @@ class Service:
         """Decodes and asks; and which arm answered."""
         if not images:
             return [], assigned.arm if isinstance(assigned, Single) else Arm.QUALITY
+        if isinstance(assigned, Single) and assigned.version == deployed.assignment.champion:
+            # Decoding costs more than refusing: at overload it would leave no time for those that can be answered.
+            deployed.versions[assigned.version].batcher.check_room(len(images))
         started = time.perf_counter()
         decoded = await self._decoder.decode(images, deployed.manifest.input)
         self.tally.observe("manta_stage_seconds", ("", "decode"), time.perf_counter() - started)

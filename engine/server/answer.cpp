@@ -88,6 +88,8 @@ void AnswerWriter::predict_batch(Exchange& exchange) {
     if (row.error.empty()) {
       put_predictions(json, exchange, row);
       put_shape(json, row.size);
+      json.key("model_version");
+      json.text(model_version_);
     } else {
       json.key("error");
       json.text(row.error);
@@ -193,6 +195,8 @@ void AnswerWriter::model_info(Exchange& exchange, std::size_t queued) const {
   json.Int(1);
   json.key("warm");
   json.Bool(true);
+  json.key("taken_out");
+  json.Null();
   json.key("images_waiting");
   json.Uint64(queued);
   json.key("images_in_flight");

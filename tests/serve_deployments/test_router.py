@@ -513,3 +513,24 @@ async def test_the_view_of_what_is_deployed(service: Service, applications: Appl
     assert view.find("colours", "2").problem is None
     client.replicas = 0
     assert service.deployment().find("colours", "2").problem == "no replica of version 2 runs"
+
+
+async def test_at_overload_nothing_is_decoded_in_vain(
+    applications: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(RouterArgs(max_queued_images=2, max_images=2))
+    client = applications.deploy("1")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1}))
+    client.holds = asyncio.Event()
+    waiting = [asyncio.create_task(answered_by(service)) for _ in range(3)]
+    await until(lambda: service.fleet["1"].batcher.queued == 2)
+
+    async def decode(*_: object) -> list[object]:
+        raise AssertionError("decoded in vain")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service._decoder, "decode", decode)
+        with pytest.raises(Overloaded):
+            await service.classify([colour_png(0)], ANYBODY)
+    client.holds.set()
+    assert await asyncio.gather(*waiting) == ["1", "1", "1"]
