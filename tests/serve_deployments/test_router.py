@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import BadImage, BadInput, ClusterError, NotFound
+from app.errors import BadImage, BadInput, ClusterError, NotFound, Overloaded
 from app.imaging import encode_png
 from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
@@ -522,7 +522,9 @@ async def test_at_overload_nothing_is_decoded_in_vain(
     client = applications.deploy("1")
     await service.fleet.apply(applications.traffic(1, **{"1": 1}))
     client.holds = asyncio.Event()
-    waiting = [asyncio.create_task(answered_by(service)) for _ in range(3)]
+    waiting = [asyncio.create_task(answered_by(service))]
+    await until(lambda: service.fleet["1"].batcher.in_flight == 1)
+    waiting += [asyncio.create_task(answered_by(service)) for _ in range(2)]
     await until(lambda: service.fleet["1"].batcher.queued == 2)
 
     async def decode(*_: object) -> list[object]:
