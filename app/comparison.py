@@ -19,6 +19,7 @@ from app.conversion.answers import compare_answers
 from app.conversion.latency import interleaved_seconds
 from app.conversion.variants import load_variant
 from app.datasets import Dataset
+from app.edge_engine import EdgeEngine, find_engine
 from app.errors import MantaError
 from app.evaluate import Predict, predict_in_batches
 from app.peak_memory import COMPILED, PYTORCH
@@ -26,6 +27,8 @@ from app.peak_memory import COMPILED, PYTORCH
 BATCH_SIZES = (1, 32)
 SECONDS = 4.0
 """Of measuring each batch size, all candidates in turns."""
+ENGINE_MS = 1000.0
+"""Of measuring the C++ engine, for each file and batch size."""
 ROUNDS = 100
 """At least, with a single image: fewer say nothing about the slowest of a hundred."""
 
@@ -103,7 +106,51 @@ def compare(bundles: Sequence[tuple[str, Bundle]], dataset: Dataset, *, data: st
         size: interleaved_seconds(ready, test.images, size, seconds=SECONDS, rounds=ROUNDS if size == 1 else 5)
         for size in BATCH_SIZES
     }
-    return Comparison(data=data, test_images=len(test.labels), rows=tuple(_with_speed(row, timed) for row in rows))
+    timed_rows = [_with_speed(row, timed) for row in rows]
+    engine = find_engine()
+    if engine is not None:
+        for version, bundle in bundles:
+            timed_rows += _engine_rows(engine, version, bundle, timed_rows, test.images, test.labels)
+    return Comparison(data=data, test_images=len(test.labels), rows=tuple(timed_rows))
+
+
+def _engine_rows(
+    program: Path, version: str, bundle: Bundle, others: Sequence[Row], images: np.ndarray, labels: np.ndarray
+) -> list[Row]:
+    """The C++ engine on every ONNX file of the bundle, after all others, and for about as long as one of them."""
+    rows = []
+    for other in others:
+        if other.version != version or other.name not in bundle.manifest.variants or not other.latency_ms:
+            continue
+        path = bundle.variant_path(other.name)
+        if path.suffix != ".onnx":
+            continue
+        row = Row(version=version, name=f"engine-{other.name}", bytes=other.bytes)
+        engine = EdgeEngine(program, bundle.folder, other.name)
+        try:
+            probabilities = engine.probabilities(images, bundle.manifest.labels)
+            reference = predict_in_batches(load_variant(path), images)
+            one, many = (
+                engine.timing(size, iterations=max(ROUNDS, round(ENGINE_MS / other.latency_ms[str(size)])))
+                for size in BATCH_SIZES
+            )
+        except MantaError as error:
+            rows.append(dataclasses.replace(row, status="failed", reason=str(error)))
+            continue
+        answers = compare_answers(probabilities, reference, labels)
+        rows.append(
+            dataclasses.replace(
+                row,
+                accuracy=answers.accuracy,
+                max_error=answers.max_error,
+                mean_error=answers.mean_error,
+                latency_ms={"1": one.p50_ms, "32": many.p50_ms},
+                p99_ms=one.p99_ms,
+                images_per_second=32_000 / many.p50_ms,
+                peak_memory_bytes=many.peak_memory_bytes,
+            )
+        )
+    return rows
 
 
 def candidates(version: str, bundle: Bundle) -> list[Candidate]:

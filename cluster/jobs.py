@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.config import Home
+from app.edge_engine import find_engine
 from app.errors import ClusterError, JobFailed
 from app.options import ERROR_PREFIX
 from cluster.dashboard import Dashboard
@@ -126,6 +127,8 @@ def stop_job(dashboard: Dashboard, submission_id: str) -> None:
 def job_environment(home: Home) -> dict[str, str]:
     """What a driver gets as explicit values: its working directory and environment are not the user's."""
     variables = {"MANTA_HOME": str(home.root.resolve()), "PYTHONUNBUFFERED": "1", "MANTA_GIT_COMMIT": git_commit()}
+    if engine := find_engine():  # lies outside what travels with a job
+        variables["MANTA_ENGINE"] = str(engine)
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         variables["MLFLOW_TRACKING_URI"] = uri
     return variables

@@ -15,6 +15,7 @@ from app.comparison_report import front, write_report
 from app.conversion.builders import build
 from app.conversion.bundling import Built, add_variants
 from app.conversion.variants import KINDS
+from app.edge_engine import find_engine
 from app.errors import BadInput
 from app.peak_memory import COMPILED, PYTORCH
 from tests.app.conversion.conftest import DenseDigits, answers_of
@@ -53,6 +54,7 @@ def compared(dense_digits: DenseDigits, tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "SECONDS", 0.1)
         patch.setattr("app.training.require_compiler", no_compiler)
+        patch.setattr(comparison, "find_engine", lambda: None)
         return compare([("digits/1", open_bundle(folder))], dense_digits.dataset, data="digits")
 
 
@@ -72,6 +74,21 @@ def test_every_format_is_measured(compared: Comparison, dense_digits: DenseDigit
         assert row.images_per_second == pytest.approx(32_000 / row.latency_ms["32"])
     assert rows[PYTORCH].max_error == 0
     assert 0 < (rows["fp32"].max_error or 0) < 1e-5 < (rows["fp16"].max_error or 0)
+
+
+def test_the_engine_stands_beside_the_file_that_it_runs(
+    dense_digits: DenseDigits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_engine() is None:
+        pytest.skip("the C++ engine is not built (`make engine`)")
+    for name, value in (("SECONDS", 0.1), ("ENGINE_MS", 50.0)):
+        monkeypatch.setattr(comparison, name, value)
+    rows = rows_by_name(compare([("digits/1", open_bundle(dense_digits.folder))], dense_digits.dataset, data="digits"))
+    file, engine = rows["fp32"], rows["engine-fp32"]
+    assert engine.accuracy == file.accuracy
+    assert (engine.max_error or 0) < 1e-5
+    assert 0 < engine.latency_ms["1"] < engine.latency_ms["32"]
+    assert 0 < (engine.peak_memory_bytes or 0) < (file.peak_memory_bytes or 0)
 
 
 def test_memory_is_that_of_the_runtime_alone(compared: Comparison) -> None:
