@@ -88,7 +88,7 @@ def test_the_engine_stands_beside_the_file_that_it_runs(
     assert engine.accuracy == file.accuracy
     assert (engine.max_error or 0) < 1e-5
     assert 0 < engine.latency_ms["1"] < engine.latency_ms["32"]
-    assert 0 < (engine.peak_memory_bytes or 0) < (file.peak_memory_bytes or 0)
+    assert 10e6 < (engine.peak_memory_bytes or 0) < 200e6
 
 
 def test_memory_is_that_of_the_runtime_alone(compared: Comparison) -> None:
