@@ -115,7 +115,7 @@ def test_a_service_that_does_not_tell_its_memory(service: HttpService) -> None:
     plan = LoadPlan(clients=(1,), batch_sizes=(), seconds=0.05, soak_seconds=0.1)
     result = run_load_test(service.url, plan, colours())
     assert result.memory_reason == "/metrics says nothing of resident_memory_bytes"
-    assert memory_text(result) == "memory over time is not known: GET /metrics answers 404"
+    assert memory_text(result) == "memory over time is not known: /metrics says nothing of resident_memory_bytes"
     assert all(sample.memory_bytes is None for sample in result.soak)
 
 

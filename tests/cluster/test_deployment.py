@@ -23,6 +23,7 @@ from cluster.serve_client import ServeClient, ServedApplication, ServeState
 from cluster.serve_document import (
     build_document,
     classifier_application,
+    control_application,
     place,
     router_application,
     with_traffic,
@@ -210,7 +211,8 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
     """Running applications keep their deployed settings: a changed one would restart them."""
     live = replaced(TrafficFile(revision=3), "colours", served["1"])
     router = {**with_traffic(router_application(), live), "args": {"max_batch": 8}}
-    running = [router, classifier_application(served["1"]), {"name": "somebody-elses", "import_path": "a:b"}]
+    others = [control_application(), classifier_application(served["1"])]
+    running = [router, {"name": "somebody-elses", "import_path": "a:b"}, *others]
     state = ServeState(
         host=HOST,
         port=8000,
@@ -222,7 +224,7 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
         },
     )
     plan = deployment.plan_change(state, replaced(live, "colours", served["2"]))
-    assert plan.after["somebody-elses"] == running[2]
+    assert plan.after["somebody-elses"] == running[1]
     assert plan.after["router"] == router
     assert (plan.added, plan.dropped) == (["classifier-2"], ["classifier-1"])
     assert plan.traffic_before == live

@@ -68,9 +68,12 @@ def test_a_lone_graph_knows_its_labels(name: str, files: Files) -> None:
 
 @pytest.mark.parametrize("name", BUILT)
 def test_smaller_than_fp32(name: str, files: Files, dense_digits: DenseDigits) -> None:
-    share = files[name][0].stat().st_size / dense_digits.sources.fp32.stat().st_size
-    expected = 1.1 if name == "tflite" else 0.65 if "fp16" in name else 0.5
-    assert share < expected
+    path, made = files[name]
+    share = path.stat().st_size / dense_digits.sources.fp32.stat().st_size
+    # On some CPUs this network needs its noisiest layer in float.
+    chosen = made.get("chosen")
+    in_float = isinstance(chosen, dict) and chosen["float_layers"]
+    assert share < (1.1 if name == "tflite" else 0.9 if in_float else 0.65 if "fp16" in name else 0.5)
 
 
 def test_normalization_and_softmax_of_int8_are_float(files: Files) -> None:
