@@ -247,8 +247,12 @@ void Connection::on_written(const error_code& error) {
   }
   if (!keep_alive_) {
     error_code ignored;
-    socket_.shutdown(Socket::shutdown_send, ignored);
-    close();
+    if (buffer_.size() > 0 || socket_.available(ignored) > 0) {
+      linger();
+    } else {
+      socket_.shutdown(Socket::shutdown_send, ignored);
+      close();
+    }
     return;
   }
   kept_body_ = std::move(parser_->get().body());

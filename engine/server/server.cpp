@@ -143,7 +143,6 @@ void Server::drain() {
   error_code ignored;
   accept_what_waits();
   acceptor_.close(ignored);
-  signals_.cancel(ignored);
   for (const auto& shard : shards_) shard->drain();
   timer_.expires_after(
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.drain_seconds)));
@@ -162,7 +161,12 @@ void Server::run() {
   signals_.add(SIGTERM);
   signals_.add(SIGINT);
   signals_.async_wait([this](const error_code& error, int) {
-    if (!error) drain();
+    if (error) return;
+    drain();
+    signals_.async_wait([this](const error_code& cancelled, int) {  // a second one does not want to wait
+      if (cancelled) return;
+      for (const auto& shard : shards_) shard->stop();
+    });
   });
   accept();
   std::vector<std::thread> threads;
@@ -171,7 +175,11 @@ void Server::run() {
     threads.emplace_back([this, &running, &loop = *shard] {
       loop.run();
       if (--running == 0) {
-        asio::post(control_, [this] { timer_.cancel(); });
+        asio::post(control_, [this] {
+          error_code ignored;
+          signals_.cancel(ignored);
+          timer_.cancel();
+        });
       }
     });
   }
