@@ -41,7 +41,7 @@ class BatchEntry {
 
 struct BatchLimits {
   // Images in one run.
-  std::size_t max_batch = 16;
+  std::size_t max_batch = 8;
   std::size_t max_queued = 1024;
   std::chrono::steady_clock::duration timeout = std::chrono::seconds(10);
   // A batch of more images than this is run elsewhere.

@@ -198,7 +198,7 @@ std::string usage() {
   -g, --gpu                      run on CUDA; on the CPU, with a message, where there is none
       --threads N                threads inside a run (1)
       --loops N                  event loops (one for each core; one with CUDA, which makes larger batches)
-      --max-batch N              images in a run (16)
+      --max-batch N              images in a run (8)
       --max-queued-images N      images that may wait; then requests get 503 (1024)
       --max-images N             images in a request (256)
       --max-body-bytes N         (32 MiB)

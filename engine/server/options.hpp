@@ -24,7 +24,7 @@ struct ServerOptions {
   int loops = 0;
   // Images in one run of the graph. On a CPU an image costs as much in a batch of 8 as in one of 32, which takes four
   // times the memory.
-  std::size_t max_batch = 16;
+  std::size_t max_batch = 8;
   // Images that may wait for a run, in all loops together; beyond that requests get 503.
   std::size_t max_queued_images = 1024;
   // Images in one request.

@@ -7,4 +7,7 @@ namespace manta::tests {
 
 [[nodiscard]] std::size_t allocations() noexcept;
 
+// Not with a sanitizer, whose own `new` stays in place.
+[[nodiscard]] bool counts_allocations() noexcept;
+
 }  // namespace manta::tests
