@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 
-import app.errors
-from app.errors import BadInput, ClusterError, MantaError, NotFound
+from app.errors import BadInput, ClusterError, MantaError, NotFound, error_named
 
 _POLL_S = 0.3
 _BY_STATUS: Mapping[int, type[MantaError]] = {400: BadInput, 404: NotFound}
@@ -56,8 +55,7 @@ class AdminClient:
             time.sleep(_POLL_S)
             operation = self._ask("GET", "operation", params={"id": operation["id"]})
         if operation["state"] == "failed":
-            kind_of_error = getattr(app.errors, operation["error"], ClusterError)
-            raise kind_of_error(operation["message"])
+            raise error_named(operation["error"], operation["message"])
         return dict(operation)
 
     def _ask(self, method: str, what: str, **arguments: Any) -> Any:

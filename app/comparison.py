@@ -87,6 +87,7 @@ def compare(bundles: Sequence[tuple[str, Bundle]], dataset: Dataset, *, data: st
     """bundles: (name of the version, its bundle), all of the classes and input size of `dataset`."""
     rows: list[Row] = []
     ready: dict[str, Predict] = {}
+    answered: dict[str, np.ndarray] = {}
     test = dataset.test
     for version, bundle in bundles:
         reference = None
@@ -95,8 +96,8 @@ def compare(bundles: Sequence[tuple[str, Bundle]], dataset: Dataset, *, data: st
             if candidate.name == PYTORCH:
                 reference = probabilities
             rows.append(row)
-            if predict is not None:
-                ready[row.label] = predict
+            if predict is not None and probabilities is not None:
+                ready[row.label], answered[row.label] = predict, probabilities
         rows += [
             Row(version=version, name=name, status="rejected", reason=variant.reason, bytes=variant.bytes)
             for name, variant in bundle.manifest.variants.items()
@@ -110,47 +111,40 @@ def compare(bundles: Sequence[tuple[str, Bundle]], dataset: Dataset, *, data: st
     engine = find_engine()
     if engine is not None:
         for version, bundle in bundles:
-            timed_rows += _engine_rows(engine, version, bundle, timed_rows, test.images, test.labels)
+            files = [row for row in timed_rows if row.version == version and row.name in bundle.manifest.variants]
+            timed_rows += [
+                _engine_row(engine, bundle, row, answered[row.label], test.images, test.labels)
+                for row in files
+                if row.label in answered and bundle.variant_path(row.name).suffix == ".onnx"
+            ]
     return Comparison(data=data, test_images=len(test.labels), rows=tuple(timed_rows))
 
 
-def _engine_rows(
-    program: Path, version: str, bundle: Bundle, others: Sequence[Row], images: np.ndarray, labels: np.ndarray
-) -> list[Row]:
-    """The C++ engine on every ONNX file of the bundle, after all others, and for about as long as one of them."""
-    rows = []
-    for other in others:
-        if other.version != version or other.name not in bundle.manifest.variants or not other.latency_ms:
-            continue
-        path = bundle.variant_path(other.name)
-        if path.suffix != ".onnx":
-            continue
-        row = Row(version=version, name=f"engine-{other.name}", bytes=other.bytes)
-        engine = EdgeEngine(program, bundle.folder, other.name)
-        try:
-            probabilities = engine.probabilities(images, bundle.manifest.labels)
-            reference = predict_in_batches(load_variant(path), images)
-            one, many = (
-                engine.timing(size, iterations=max(ROUNDS, round(ENGINE_MS / other.latency_ms[str(size)])))
-                for size in BATCH_SIZES
-            )
-        except MantaError as error:
-            rows.append(dataclasses.replace(row, status="failed", reason=str(error)))
-            continue
-        answers = compare_answers(probabilities, reference, labels)
-        rows.append(
-            dataclasses.replace(
-                row,
-                accuracy=answers.accuracy,
-                max_error=answers.max_error,
-                mean_error=answers.mean_error,
-                latency_ms={"1": one.p50_ms, "32": many.p50_ms},
-                p99_ms=one.p99_ms,
-                images_per_second=32_000 / many.p50_ms,
-                peak_memory_bytes=many.peak_memory_bytes,
-            )
+def _engine_row(
+    program: Path, bundle: Bundle, file: Row, reference: np.ndarray, images: np.ndarray, labels: np.ndarray
+) -> Row:
+    """The C++ engine on one ONNX file of the bundle, for about as long as others; reference: what the file answers."""
+    row = Row(version=file.version, name=f"engine-{file.name}", bytes=file.bytes)
+    engine = EdgeEngine(program, bundle.folder, file.name)
+    try:
+        probabilities = engine.probabilities(images, bundle.manifest.labels)
+        one, many = (
+            engine.timing(size, iterations=max(ROUNDS, round(ENGINE_MS / file.latency_ms[str(size)])))
+            for size in BATCH_SIZES
         )
-    return rows
+    except MantaError as error:
+        return dataclasses.replace(row, status="failed", reason=str(error))
+    answers = compare_answers(probabilities, reference, labels)
+    return dataclasses.replace(
+        row,
+        accuracy=answers.accuracy,
+        max_error=answers.max_error,
+        mean_error=answers.mean_error,
+        latency_ms={"1": one.p50_ms, "32": many.p50_ms},
+        p99_ms=one.p99_ms,
+        images_per_second=32_000 / many.p50_ms,
+        peak_memory_bytes=many.peak_memory_bytes,
+    )
 
 
 def candidates(version: str, bundle: Bundle) -> list[Candidate]:

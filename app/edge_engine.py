@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 
 from app.errors import MantaError
 from app.imaging import encode_png
+from app.peak_memory import largest_resident_set
 
 PROGRAM = "manta-engine"
 VARIABLE = "MANTA_ENGINE"
@@ -84,7 +84,7 @@ class EdgeEngine:
                 raise MantaError(f"the engine cannot be run: {error}") from error
             memory, deadline = 0, time.monotonic() + _LIMIT_S
             while process.poll() is None:
-                memory = max(memory, _largest_resident_set(process.pid))
+                memory = max(memory, _memory_of(process.pid))
                 if time.monotonic() > deadline:
                     process.kill()
                 time.sleep(_LOOK_S)
@@ -96,10 +96,9 @@ class EdgeEngine:
             return json.loads(out.read()), memory
 
 
-def _largest_resident_set(pid: int) -> int:
-    """Bytes; 0 for a process that is gone."""
+def _memory_of(pid: int) -> int:
+    """Bytes; 0 for a process that has just ended."""
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
+        return largest_resident_set(pid)
+    except (OSError, ValueError):
         return 0
-    return 1024 * int(found[1]) if found else 0

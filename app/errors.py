@@ -90,3 +90,11 @@ class JobFailed(MantaError):
 
 class Diverged(MantaError):
     exit_code = 8
+
+
+def error_named(name: str, message: str) -> MantaError:
+    """An error that came from another process as its class's name and its text; ClusterError for an unknown name."""
+    kind = globals().get(name)
+    if isinstance(kind, type) and issubclass(kind, MantaError):
+        return kind(message)
+    return ClusterError(message)

@@ -31,9 +31,12 @@ def main(variant: str, file: str, height: str, width: str) -> None:
     print(largest_resident_set())
 
 
-def largest_resident_set() -> int:
-    """Bytes, of this process since it was started. `getrusage` would also count the one that it was forked from."""
-    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+def largest_resident_set(pid: int | str = "self") -> int:
+    """Bytes, of this process or another one since it was started.
+
+    `getrusage` would also count the one that it was forked from. Raises OSError or ValueError for one that has ended.
+    """
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return 1024 * int(kilobytes)
 
 

@@ -26,7 +26,7 @@ from app.traffic_changes import percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
-from serve_deployments.assignment import Arm
+from serve_deployments.assignment import TESTED
 from serve_deployments.change_requests import ChangeRequest, parse
 from serve_deployments.guard import breach
 from serve_deployments.live_store import LiveStore
@@ -39,7 +39,6 @@ from serve_deployments.windows import Windows
 logger = logging.getLogger("ray.serve")
 
 P = ParamSpec("P")
-_TESTED = (Arm.CHAMPION.value, Arm.CHALLENGER.value)
 _EXPERIMENT = "experiment"
 _KEPT_OPERATIONS = 100
 
@@ -73,8 +72,6 @@ class Control:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._serve = ServeClient(_dashboard_url())
         self._traffic: TrafficFile | None = None
-        self._on_its_way_out: set[str] = set()
-        """Challengers that a guardrail is taking out just now."""
         self._watch: asyncio.Task[None] | None = None
 
     async def reconfigure(self, _user_config: object) -> None:
@@ -235,10 +232,9 @@ class Control:
         window = self._windows.last(rules.window_s, now)
         for challenger in traffic.challengers:
             why = breach(window, challenger.version, champion.version, rules)
-            if why is None or challenger.version in self._on_its_way_out:
+            if why is None:
                 continue
             version = challenger.version
-            self._on_its_way_out.add(version)
             request = ChangeRequest(
                 make=lambda live, _running, version=version: stopped(live, version),  # type: ignore[misc]
                 who="guardrail",
@@ -250,8 +246,6 @@ class Control:
             except MantaError as error:
                 # It is tried again in a second, for as long as the rule stays broken.
                 logger.warning("version %s breaks a guardrail (%s) and stays for now: %s", version, why, error)
-            finally:
-                self._on_its_way_out.discard(version)
 
     # The A/B test
 
@@ -260,7 +254,7 @@ class Control:
         if champion is None:
             raise BadInput("no version is the champion, so nothing is compared")
         began = self._experiment_began(traffic)
-        counts = self._store.counts(began, _TESTED)
+        counts = self._store.counts(began, TESTED)
         feedback = {name: Feedback(each.n, each.correct) for name, each in counts.items()}
         challengers = {
             each.version: feedback.get(each.version, Feedback())

@@ -10,8 +10,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-import app.errors
-from app.errors import ClusterError, MantaError
+from app.errors import ClusterError, error_named
 from serve_deployments.classifier_client import REPLICA_LOST
 from serve_deployments.report import Report
 
@@ -36,7 +35,7 @@ class ControlClient:
         """Raises what `control` refused with, and ClusterError or TimeoutError when it does not answer."""
         reply: Reply = await self._ask(method, arguments, CALL_TIMEOUT_S)
         if "error" in reply:
-            raise _error(reply["error"], reply["message"])
+            raise error_named(reply["error"], reply["message"])
         return reply["result"]
 
     async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float) -> Any:
@@ -53,8 +52,3 @@ class ControlClient:
         except (*REPLICA_LOST, RayServeException) as error:
             self._handle = None
             raise ClusterError(f"the service's control does not answer ({type(error).__name__}); try again") from error
-
-
-def _error(name: str, message: str) -> MantaError:
-    kind = getattr(app.errors, name, ClusterError)
-    return kind(message) if issubclass(kind, MantaError) else ClusterError(message)

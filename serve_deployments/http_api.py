@@ -25,7 +25,7 @@ import app
 from app.errors import BadImage, BadInput, ClusterError
 from app.predictions import top_predictions
 from serve_deployments import metrics
-from serve_deployments.admin_api import AdminApi, Control
+from serve_deployments.admin_api import AdminApi, Control, Operation
 from serve_deployments.assignment import Caller
 from serve_deployments.cors import Cors
 from serve_deployments.deployment_view import DeploymentView
@@ -41,7 +41,7 @@ from serve_deployments.request_body import (
     read_object,
     read_predict,
 )
-from serve_deployments.route_table import Routes, RouteTable
+from serve_deployments.route_table import Handler, Routes, RouteTable
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 REQUEST_ID = "x-request-id"
@@ -122,7 +122,10 @@ class HttpApi:
             "/model/info": {"GET": self._model_info},
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
-            **{path: dict.fromkeys(methods, self._administer) for path, methods in admin.routes.items()},
+            **{
+                path: {method: self._administer(operation) for method, operation in methods.items()}
+                for path, methods in admin.routes.items()
+            },
             **ProtocolV2(predictor, bodies, max_images=max_images).routes(),
         }
         self._table = RouteTable(self._routes)
@@ -207,11 +210,12 @@ class HttpApi:
     async def _metrics(self, _request: Request, _request_id: str) -> Response:
         return Response(await self._control.call("metrics"), headers={"content-type": metrics.CONTENT_TYPE})
 
-    async def _administer(self, request: Request, _request_id: str) -> Response:
-        self._admin.check(request)
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        operation = self._admin.routes[path]["GET" if request.method == "HEAD" else request.method]
-        return _json(await operation(request))
+    def _administer(self, operation: Operation) -> Handler:
+        async def administer(request: Request, _request_id: str) -> Response:
+            self._admin.check(request)
+            return _json(await operation(request))
+
+        return administer
 
     async def _health(self, _request: Request, _request_id: str) -> Response:
         return _json(

@@ -26,9 +26,13 @@ class ResultCache(Generic[Answer]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def enabled(self) -> bool:
+        return self._most > 0
+
     def look_up(self, graph: str | None, images: Sequence[bytes]) -> Lookup[Answer]:
         """graph: what tells one version's application from all others; None looks nothing up and keeps nothing."""
-        if graph is None or self._most == 0:
+        if graph is None or not self.enabled:
             return Lookup(self, images, (), (None,) * len(images))
         keys = [(graph, hashlib.blake2b(image, digest_size=16).digest()) for image in images]
         return Lookup(self, images, keys, [self._get(key) for key in keys])

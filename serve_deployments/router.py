@@ -22,7 +22,7 @@ from starlette.responses import Response
 from app.errors import BadImage, BadInput, ClusterError
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.answering import Answering, Asked
-from serve_deployments.assignment import Arm, Assigned, Caller, Ensemble, Single
+from serve_deployments.assignment import TESTED, Arm, Assigned, Caller, Ensemble, Single
 from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView
@@ -36,9 +36,6 @@ from serve_deployments.result_cache import ResultCache
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.shadow import ShadowTraffic
 
-_TESTED = (Arm.CHAMPION, Arm.CHALLENGER)
-"""Arms that users were assigned to by chance: what is compared, and what a shadow is asked too."""
-
 
 class Service:
     """The router without Serve around it: a `Predictor`."""
@@ -51,7 +48,6 @@ class Service:
         self._answering = Answering(self.tally, challenger_timeout_s=args.challenger_timeout_s)
         self._shadow = ShadowTraffic(self.tally, max_images=args.max_shadow_images)
         self._cache: ResultCache[Classified] = ResultCache(entries=args.cache_entries, ttl_s=args.cache_ttl_s)
-        self._caches = args.cache_entries > 0
 
     async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
         """A bad image is a row of the answer.
@@ -63,7 +59,7 @@ class Service:
         assigned = deployed.assignment.assign(caller)
         known = self._cache.look_up(_graph(deployed, assigned), images)
         fresh, arm = await self._classify_fresh(deployed, assigned, known.missing)
-        if self._caches:
+        if self._cache.enabled:
             self.tally.count("manta_cache", ("hit",), known.hits)
             self.tally.count("manta_cache", ("miss",), len(fresh))
             known.keep([_own(row, assigned) for row in fresh])
@@ -114,7 +110,7 @@ class Service:
         """And perhaps the shadow too, which nobody waits for. pixels: uint8 [H, W, 3] each, at the input size."""
         asked = await self._answering.ask(assigned, deployed.versions, deployed.assignment.champion, pixels)
         shadow = deployed.traffic.shadow
-        if shadow is not None and asked.arm in _TESTED and pixels:
+        if shadow is not None and asked.arm in TESTED and pixels:
             version = deployed.versions.get(shadow.version)
             if version is not None:
                 self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])

@@ -23,11 +23,6 @@ def control() -> FakeControl:
 
 
 @pytest.fixture
-def predictor() -> ColourPredictor:
-    return ColourPredictor()
-
-
-@pytest.fixture
 async def client(predictor: ColourPredictor, control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
     async with http_client(predictor, control, token=TOKEN) as client:
         yield client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import Any
 
@@ -28,13 +29,14 @@ def traffic(**weights: float) -> TrafficFile:
     return TrafficFile.model_validate({"versions": [version(name, weight) for name, weight in weights.items()]})
 
 
-ASSIGNMENTS: dict[str, Assignment] = {}
-"""By traffic file: a router builds one for each file, not for each request."""
+@functools.cache
+def assignment_of(file: str) -> Assignment:
+    """A router builds one for each file, not for each request."""
+    return Assignment(TrafficFile.model_validate_json(file))
 
 
 def choose(file: TrafficFile, caller: Caller) -> Single:
-    key = file.model_dump_json()
-    assigned = ASSIGNMENTS.setdefault(key, ASSIGNMENTS.get(key) or Assignment(file)).assign(caller)
+    assigned = assignment_of(file.model_dump_json()).assign(caller)
     assert isinstance(assigned, Single)
     return assigned
 

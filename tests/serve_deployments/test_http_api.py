@@ -27,17 +27,6 @@ from tests.serve_deployments.fakes import (
 RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
 
 
-@pytest.fixture
-def predictor() -> ColourPredictor:
-    return ColourPredictor()
-
-
-@pytest.fixture
-async def client(predictor: ColourPredictor) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(predictor) as client:
-        yield client
-
-
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 

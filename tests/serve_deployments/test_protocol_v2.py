@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -33,17 +32,6 @@ INFER = "/v2/models/colours/infer"
 FILES = [colour_png(channel) for channel in range(3)]
 PIXELS = np.stack([decode(file) for file in FILES])
 SHAPE = [3, SIZE, SIZE, 3]
-
-
-@pytest.fixture
-def predictor() -> ColourPredictor:
-    return ColourPredictor()
-
-
-@pytest.fixture
-async def client(predictor: ColourPredictor) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(predictor) as client:
-        yield client
 
 
 def images(**changes: object) -> dict[str, Any]:
