@@ -65,9 +65,9 @@ class Control:
         self._store = LiveStore(self._home.live_database)
         self._windows = Windows(self._store.tally(), keep_s=args.longest_window_s)
         self._started = time.monotonic()
-        # Each has one thread: the database has one writer, and so has the service.
+        # The database has one writer, and so has the service.
         self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
-        self._changes = ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._changing = asyncio.Lock()
         self._operations: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._serve = ServeClient(_dashboard_url())
@@ -171,16 +171,13 @@ class Control:
 
         Raises what `cluster.deployment.change` raises.
         """
-        loop = asyncio.get_running_loop()
-        before = await self._current_traffic()
-        traffic = await loop.run_in_executor(
-            self._changes,
-            functools.partial(
+        async with self._changing:
+            before = await self._current_traffic()
+            traffic = await asyncio.to_thread(
                 change, self._serve, self._home, request.make, scale=request.scale, on_progress=on_progress
-            ),
-        )
-        self._traffic = traffic
-        await self._in_database(self._store.add_decision, request.who, request.what, request.why)
+            )
+            await self._know(traffic)
+            await self._in_database(self._store.add_decision, request.who, request.what, request.why)
         logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
         return traffic, await self._follow(before, traffic, request)
 
@@ -218,7 +215,7 @@ class Control:
         if self._windows.retire(now):
             await self._in_database(self._store.save_tally, self._windows.retired)
         if rounds % 5 == 0:  # also changes that `manta serve` made
-            self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
+            await self._refresh()
         if rounds % 60 == 0:
             await self._in_database(self._store.prune)
         if self._traffic is not None:
@@ -280,19 +277,28 @@ class Control:
     # Reading
 
     async def _current_traffic(self) -> TrafficFile | None:
-        if self._traffic is None:
-            self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
-        return self._traffic
+        return self._traffic or await self._refresh()
 
     async def _live_traffic(self) -> TrafficFile:
         """As the Serve document has it at this moment. Raises ClusterError when nothing is served."""
-        self._traffic = await asyncio.get_running_loop().run_in_executor(self._changes, self._read_traffic)
-        if self._traffic is None:
+        traffic = await self._refresh()
+        if traffic is None:
             raise ClusterError("nothing is served yet; put a version live with `manta serve`")
-        return self._traffic
+        return traffic
 
-    def _read_traffic(self) -> TrafficFile | None:
-        return self._serve.state().traffic
+    async def _refresh(self) -> TrafficFile | None:
+        """Reads the Serve document. While a change is made, which may take a minute, it is the one from before."""
+        if self._changing.locked() and self._traffic is not None:
+            return self._traffic
+        state = await asyncio.to_thread(self._serve.state)
+        await self._know(state.traffic)
+        return state.traffic
+
+    async def _know(self, traffic: TrafficFile | None) -> None:
+        """From now on this is in effect, and a comparison of its challengers begins, if they are others than before."""
+        self._traffic = traffic
+        if traffic is not None and traffic.challengers:
+            await self._in_database(self._experiment_began, traffic)
 
     async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, work, *arguments)
