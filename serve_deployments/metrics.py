@@ -6,7 +6,7 @@ have, those that are gone too, so any router's `GET /metrics` speaks for the who
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -96,6 +96,10 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts)
+
+    def above(self, value: float) -> int:
+        """How many lie in buckets that end above the value: all that exceed it, and some that may not."""
+        return sum(self.counts[bisect_right(self.bounds, value) :])
 
     def quantile(self, share: float) -> float:
         """An upper bound: the end of the bucket in which that share of the values is reached; inf above all bounds."""

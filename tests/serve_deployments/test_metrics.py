@@ -119,6 +119,18 @@ def test_clients_that_left_say_nothing() -> None:
     assert breach(window, "2", "1", RULES) is None
 
 
+def test_a_few_slow_answers_are_a_moment_of_the_machine() -> None:
+    """Of sixty answers the p99 is the slowest: it alone would end every trial on a busy machine."""
+    for slow, judged in ((4, False), (5, True)):
+        window = tally(60, seconds=0.004)
+        for _ in range(slow):
+            window.observe("manta_request_seconds", ("2", "challenger"), 0.2)
+        for _ in range(100):
+            window.observe("manta_request_seconds", ("1", "champion"), 0.009)
+        assert (breach(window, "2", "1", RULES) is not None) is judged
+        assert (breach(window, "2", "1", Guardrails(max_p99_ms=100, max_p99_ratio=None)) is not None) is judged
+
+
 def test_too_slow() -> None:
     window = tally(100, seconds=0.2)
     for _ in range(100):
