@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from app.allocator import keep_freed_memory
@@ -168,7 +168,7 @@ def _prepared(model: ImageClassifier, settings: FitSettings) -> nn.Module:
     network: nn.Module = model
     if settings.recompute:
         recompute_blocks(model.net)
-    if distributed.is_initialized():
+    if world_size() > 1:
         network = DistributedDataParallel(network, forward_sync_buffers=False)
     if settings.compile:
         require_compiler(next(model.parameters()).device)

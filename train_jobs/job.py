@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from app.allocator import ONE_ARENA
 from app.config import Home
 from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
@@ -48,7 +49,8 @@ def connect() -> Job:
     except OSError as error:
         raise MantaError(f"MANTA_HOME {home.root} cannot be written: {error.strerror}") from error
     # What workers print stays in Ray's logs: a job tells its progress itself.
-    context = ray.init(logging_level=logging.WARNING, log_to_driver=False, runtime_env={"env_vars": _addresses()})
+    workers_environment = {"env_vars": {**ONE_ARENA, **_addresses()}}
+    context = ray.init(logging_level=logging.WARNING, log_to_driver=False, runtime_env=workers_environment)
     return Job(home, f"http://{context.dashboard_url}")
 
 
