@@ -86,8 +86,7 @@ class Deploy(_Request):
         after = added(traffic, placed, self.weight)
         if self.shadow is None:
             return after
-        shadow = shadowed(after, Shadow(version=self.version, share=self.shadow))
-        return shadow.model_copy(update={"revision": after.revision})
+        return shadowed(after, Shadow(version=self.version, share=self.shadow))
 
     @property
     def scale(self) -> Scale | None:
@@ -168,8 +167,7 @@ class SetTraffic(_Request):
     def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
         others = {each.version: 0.0 for each in traffic.challengers}
         after = weighted(traffic, others | self.percent)
-        after = with_guardrails(with_quality(shadowed(after, self.shadow), self.quality), self.guardrails)
-        return after.model_copy(update={"revision": traffic.revision + 1})  # one change, not four
+        return with_guardrails(with_quality(shadowed(after, self.shadow), self.quality), self.guardrails)
 
 
 class Promote(_Request):

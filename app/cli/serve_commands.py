@@ -102,7 +102,8 @@ def document_text(champion: TrafficVersion, model: str, scale: Scale, port: int 
     state = None
     with contextlib.suppress(ClusterError), contextlib.closing(_client()) as client:
         state = client.state()
-    traffic = replaced((state.traffic if state else None) or TrafficFile(), model, champion)
+    live = (state.traffic if state else None) or TrafficFile()
+    traffic = replaced(live, model, champion).after(live)
     applications = [
         control_application(),
         with_traffic(router_application(), traffic),
