@@ -14,6 +14,7 @@ import psutil
 
 from app.config import Home
 from app.errors import ClusterError
+from app.replicas import Replicas
 from app.traffic_changes import added, replaced, weighted
 from app.traffic_file import TrafficVersion
 from cluster.deployment import Address, Change, change
@@ -53,7 +54,7 @@ class FaultService:
         self._mark = mark
         self._address = Address(host="127.0.0.1", port=port)
         self._bundle_uris = bundle_uris
-        self._replicas = replicas
+        self._replicas = Replicas(replicas, replicas)
         self._limits = itertools.count(6000)
 
     @property
@@ -63,10 +64,6 @@ class FaultService:
     def start(self) -> None:
         """As `manta serve` does."""
         self._change(self._alone("1"))
-        applications = self._client.state().declared
-        router = applications[ROUTER]
-        deployments = [{**each, "num_replicas": self._replicas} for each in router["deployments"]]
-        self._put({**applications, ROUTER: {**router, "deployments": deployments}})
         wait_until_answering(self.url)
 
     # Faults
@@ -139,7 +136,8 @@ class FaultService:
         self._client.wait_until_running(list(applications))
 
     def _change(self, make: Change) -> None:
-        change(self._client, self._home, make, address=self._address, scale=Scale(replicas=self._replicas))
+        scale = Scale(replicas=self._replicas, routers=self._replicas)
+        change(self._client, self._home, make, address=self._address, scale=scale)
 
     def _champion(self) -> str:
         traffic = self._client.state().traffic

@@ -31,6 +31,7 @@ from cluster.serve_document import (
     control_application,
     place,
     router_application,
+    scaled,
     with_traffic,
 )
 from cluster.serve_lock import changing
@@ -177,6 +178,8 @@ def plan_change(state: ServeState, traffic: TrafficFile, scale: Scale | None = N
     after = {name: config for name, config in before.items() if not name.startswith("classifier-")}
     after.setdefault(CONTROL, control_application())
     after.setdefault(ROUTER, router_application())
+    if scale and scale.routers is not None:
+        after[ROUTER] = scaled(after[ROUTER], scale.routers)
     for served in traffic.versions:
         after[served.application] = before.get(served.application) or classifier_application(served, scale)
     live = state.traffic or TrafficFile(model=traffic.model)

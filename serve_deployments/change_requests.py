@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from app.config import Home
 from app.errors import BadInput, Conflict, NotFound
 from app.promotions import read_promotions
+from app.replicas import Replicas
 from app.strict_model import Strict, first_complaint
 from app.traffic_changes import (
     added,
@@ -71,7 +72,8 @@ class Deploy(_Request):
     """Percent of the traffic."""
     shadow: float | None = Field(default=None, gt=0, le=1)
     """Share of the requests that it is asked a copy of."""
-    replicas: int | None = Field(default=None, ge=1)
+    replicas: int | str | None = None
+    """A number, or a range such as 1:4 that follows the load."""
     threads: int | None = Field(default=None, ge=1)
 
     def describe(self) -> str:
@@ -90,7 +92,8 @@ class Deploy(_Request):
 
     @property
     def scale(self) -> Scale | None:
-        return Scale(replicas=self.replicas, threads=self.threads)
+        replicas = Replicas.parse(self.replicas) if self.replicas is not None else None
+        return Scale(replicas=replicas, threads=self.threads)
 
 
 class Undeploy(_Request):
