@@ -85,9 +85,9 @@ class FaultService:
         if part is Part.CONTROLLER:
             return self._titled(_CONTROLLER)
         if part is Part.PROXY:
-            return [pid for pid in self._titled(_MANAGER) if _haproxies_of(pid)]
+            return [pid for pid in self._titled(_MANAGER) if _haproxy_of(pid)]
         if part is Part.HAPROXY:
-            return [pid for manager in self._titled(_MANAGER) for pid in _haproxies_of(manager)]
+            return [pid for manager in self._titled(_MANAGER) for pid in _haproxy_of(manager)]
         try:
             applications = self._client.state().applications
         except ClusterError:
@@ -164,10 +164,11 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 90.0) -> None:
         time.sleep(_POLL_S)
 
 
-def _haproxies_of(manager: int) -> list[int]:
-    """The proxy processes that this actor knows."""
+def _haproxy_of(manager: int) -> list[int]:
+    """The proxy process that this actor started last; others only end what they began. Empty when there is none."""
     try:
-        return [child.pid for child in psutil.Process(manager).children() if child.name() == "haproxy"]
+        children = [child for child in psutil.Process(manager).children() if child.name() == "haproxy"]
+        return [max(children, key=psutil.Process.create_time).pid] if children else []
     except psutil.NoSuchProcess:
         return []
 
