@@ -3,12 +3,13 @@
     haproxy_guard.py HAPROXY_BINARY ARGUMENTS...       what `RAY_SERVE_HAPROXY_BINARY_PATH` runs
 
 Ray 2.60 alone leaves two gaps. When HAProxy dies, nobody listens until Serve has missed three health checks of its
-proxy and started another. When Serve's proxy actor dies, its HAProxy lives on with the replicas that it knew, and holds
-the port, so that the next actor's cannot start.
+proxy and started another. When Serve's proxy actor dies, its HAProxy is killed with it; and the next one listens before
+it knows of any application, so that it answers 404.
 
-So before this process becomes HAProxy it starts a watcher: where HAProxy ends and nobody listens while the actor lives,
-the watcher runs one with the same configuration until Serve's own is back. And HAProxy is told of those that an actor
-which is gone left behind: it takes over their sockets, and they end when they have answered.
+So this process, before it becomes HAProxy, leaves the group of processes that ends with the actor, and starts a
+watcher: where HAProxy ends and nobody listens while the actor lives, the watcher runs one with the same configuration.
+Where a former actor's HAProxy still runs, or a stand-in, the next actor's listens nowhere until it is told of an
+application; then it takes over their sockets, and they end when they have answered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -24,12 +26,14 @@ from pathlib import Path
 
 PATIENCE_S = 0.3
 """After HAProxy's end: an actor that is stopped kills its HAProxy, and is then gone itself."""
-SUCCESSOR_S = 30.0
-"""How long a stand-in waits, after the actor's end, for the HAProxy of the next one."""
+SUCCESSOR_S = 300.0
+"""How long a HAProxy goes on, after its actor's end, for the next actor's to take over."""
 _LOOK_S = 0.1
-_STAND_IN = ".stand-in"
-"""Ends the names of its files."""
+_STAND_IN, _WAITING, _LEFT = ".stand-in", ".waiting", ".left"
+"""End the names of files: of a stand-in, of one that waits for an application, and of what a former one left."""
 _SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
+_BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
+_ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
 _FRONTEND = re.compile(r"^frontend http_frontend\s+bind (\S*):(\d+)", re.MULTILINE)
 
 
@@ -51,12 +55,17 @@ def main(haproxy: str, arguments: Sequence[str]) -> None:
             watch(haproxy, config, *ends)
         os._exit(0)
     os.wait()
-    os.execv(haproxy, [haproxy, *arguments, *_taking_over(config, actor, arguments)])
+    os.setsid()
+    os.execv(haproxy, [haproxy, *_arguments(config, actor, arguments)])
 
 
 def watch(haproxy: str, config: Path, haproxy_end: int, actor_end: int) -> None:
     """Stands in for a HAProxy that has ended, if it has to. The ends are pidfds."""
-    _ended(haproxy_end, None)
+    while not _ended(haproxy_end, _LOOK_S):
+        if _ended(actor_end, 0):
+            if not _ended(haproxy_end, SUCCESSOR_S):
+                signal.pidfd_send_signal(haproxy_end, signal.SIGTERM)
+            return
     while not _ended(actor_end, PATIENCE_S) and not _is_listened_on(config):
         _outlive(subprocess.Popen([haproxy, "-db", "-dR", "-f", str(_stand_in_config(config))]), actor_end)
 
@@ -72,23 +81,35 @@ def _outlive(stand_in: subprocess.Popen[bytes], actor_end: int) -> None:
                 stand_in.wait()
 
 
-def _taking_over(config: Path, actor: int, arguments: Sequence[str]) -> list[str]:
-    """Arguments more, where HAProxies run that this one's actor does not know."""
-    left = [pid for pid, parent in _haproxies(config) if parent != actor]
+def _arguments(config: Path, actor: int, given: Sequence[str]) -> list[str]:
+    """Those that HAProxy gets: others than Serve's where HAProxies run that this actor does not know."""
+    left = [str(pid) for pid, parent in _haproxies(config) if parent != actor]
     if not left:
-        return []
-    over = ["-sf", *map(str, left)]
-    if "-x" not in arguments:
-        for path in (_socket_of(config), _socket_of(config) + _STAND_IN):
-            if _connects(socket.AF_UNIX, path):
-                return [*over, "-x", path]
-    return over
+        return list(given)
+    text, path = config.read_text(encoding="utf-8"), _socket_of(config)
+    if not _ROUTE.search(text):
+        _keep(path)
+        waiting = Path(str(config) + _WAITING)
+        waiting.write_text(_BIND.sub(rf"\1unix@{config}.\2.sock", text), encoding="utf-8")
+        return [str(waiting) if word == str(config) else word for word in given]
+    arguments = list(given)
+    if "-x" in arguments:  # the socket of one that waits, which listens nowhere
+        del arguments[(place := arguments.index("-x")) : place + 2]
+    open_ones = [each for each in (path + _STAND_IN, path + _LEFT) if _connects(socket.AF_UNIX, each)]
+    return [*arguments, "-sf", *left, *(["-x", open_ones[0]] if open_ones else [])]
+
+
+def _keep(path: str) -> None:
+    """The administration socket stays within reach under another name, when the next HAProxy puts its own there."""
+    Path(path + _LEFT).unlink(missing_ok=True)
+    if Path(path).exists():
+        os.link(path, path + _LEFT)
 
 
 def _haproxies(config: Path) -> list[tuple[int, int]]:
     """Process id and parent of each that runs with this configuration, or stands in for one that did."""
     found = []
-    files = {str(config), str(config) + _STAND_IN}
+    files = {str(config), str(config) + _STAND_IN, str(config) + _WAITING}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode().split("\0")

@@ -31,16 +31,27 @@ defaults
     timeout connect 5s
 frontend http_frontend
     bind 127.0.0.1:{port}
+    {route}
+    default_backend nothing
+backend nothing
+    http-request return status 404 content-type text/plain string "no application"
+backend application
     http-request return status 200 content-type text/plain string "{text}"
 """
 ACTOR = """
 import subprocess, sys
-proxy = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(proxy.pid, flush=True)
-sys.stdin.readline()
-proxy.kill()
-proxy.wait()
+command, socket = sys.argv[1:-1], sys.argv[-1]
+proxies = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
+print(proxies[-1].pid, flush=True)
+while sys.stdin.readline() == "reload\\n":
+    over = ["-sf", str(proxies[-1].pid), "-x", socket]
+    proxies.append(subprocess.Popen(command + over, stdout=subprocess.DEVNULL))
+    print(proxies[-1].pid, flush=True)
+for proxy in proxies:
+    proxy.kill()
+    proxy.wait()
 """
+"""What Serve's actor does with HAProxy: start it, reload it when it is told to, and else stop it."""
 
 
 @dataclass
@@ -61,18 +72,33 @@ class Proxies:
 
     def start(self, text: str) -> Proxy:
         """Returns when it is this one that answers."""
-        proxy = self.start_without_waiting(text)
+        proxy = self.begin(text)
         self.eventually(lambda: self.answer() == text)
         return proxy
 
-    def start_without_waiting(self, text: str) -> Proxy:
-        self.config.write_text(CONFIG.format(folder=self._folder, port=self._port, text=text))
-        command = [sys.executable, "-c", ACTOR, str(self._command), "-db", "-f", str(self.config), "-dR"]
+    def begin(self, text: str, *, routes: bool = True) -> Proxy:
+        """routes: whether it knows of an application, as it does not before Serve has told its actor."""
+        self._write(text, routes=routes)
+        arguments = ["-db", "-f", str(self.config), "-dR", str(self._folder / "admin.sock")]
+        command = [sys.executable, "-c", ACTOR, str(self._command), *arguments]
         actor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert actor.stdout is not None
         proxy = Proxy(actor, int(actor.stdout.readline()))
         self._started.append(proxy)
         return proxy
+
+    def reload(self, proxy: Proxy, text: str) -> None:
+        """It is told of an application."""
+        self._write(text, routes=True)
+        assert proxy.actor.stdin is not None
+        assert proxy.actor.stdout is not None
+        proxy.actor.stdin.write("reload\n")
+        proxy.actor.stdin.flush()
+        proxy.pid = int(proxy.actor.stdout.readline())
+
+    def _write(self, text: str, *, routes: bool) -> None:
+        route = "use_backend application if TRUE" if routes else ""
+        self.config.write_text(CONFIG.format(folder=self._folder, port=self._port, route=route, text=text))
 
     def answer(self) -> str:
         """Empty when nobody listens."""
@@ -80,6 +106,14 @@ class Proxies:
             return httpx.get(f"http://127.0.0.1:{self._port}", trust_env=False, timeout=5).text
         except httpx.TransportError:
             return ""
+
+    def administered(self, proxy: Proxy) -> bool:
+        """Whether it is this one that Serve reaches, as it expects soon after the start."""
+        with socket.socket(socket.AF_UNIX) as administration:
+            if administration.connect_ex(str(self._folder / "admin.sock")):
+                return False
+            administration.sendall(b"show info\n")
+            return f"Pid: {proxy.pid}\n".encode() in administration.recv(65536)
 
     def running(self) -> set[int]:
         return {pid for pid, _ in haproxy_guard._haproxies(self.config)}
@@ -128,35 +162,31 @@ def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> 
     proxies.eventually(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
     with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as administration:
         administration.connect(haproxy_guard._socket_of(proxies.config))  # so Serve sees that its own is gone
-    proxy.actor.kill()
-    following = proxies.start("second")
-    proxies.eventually(lambda: proxies.running() == {following.pid})
-    assert proxies.answer() == "second"
 
 
-def test_the_proxy_of_a_killed_actor_answers_until_the_next_one_takes_over(proxies: Proxies) -> None:
+@pytest.mark.parametrize("killed", ["actor", "proxy"])
+def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, killed: str) -> None:
+    """Nobody is refused, or told that there is no application."""
     proxy = proxies.start("first")
+    if killed == "proxy":
+        os.kill(proxy.pid, signal.SIGKILL)
+        proxies.eventually(lambda: proxies.answer() == "first")
     proxy.actor.kill()
     proxy.actor.wait()
-    assert proxies.answer() == "first"
-    following = proxies.start("second")
-    proxies.eventually(lambda: proxies.running() == {following.pid})
-    assert proxies.answer() == "second"
-
-
-def test_no_answer_is_lost_while_the_next_one_takes_over(proxies: Proxies) -> None:
-    proxy = proxies.start("first")
-    proxy.actor.kill()
     answers: set[str] = set()
 
-    def asked() -> bool:
+    def answered(text: str) -> bool:
         answers.add(proxies.answer())
-        return "second" in answers
+        return text in answers
 
-    following = proxies.start_without_waiting("second")
-    proxies.eventually(asked)
+    following = proxies.begin("second", routes=False)
+    waiting = following.pid
+    proxies.eventually(lambda: answered("first") and proxies.administered(following))
+    proxies.reload(following, "second")
+    proxies.eventually(lambda: answered("second"))
     assert answers == {"first", "second"}
     proxies.eventually(lambda: proxies.running() == {following.pid})
+    assert following.pid != waiting
 
 
 def test_a_proxy_that_its_actor_stops_stays_stopped(proxies: Proxies) -> None:
