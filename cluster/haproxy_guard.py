@@ -29,8 +29,9 @@ PATIENCE_S = 0.3
 SUCCESSOR_S = 300.0
 """How long a HAProxy goes on, after its actor's end, for the next actor's to take over."""
 _LOOK_S = 0.1
-_STAND_IN, _WAITING, _LEFT = ".stand-in", ".waiting", ".left"
-"""End the names of files: of a stand-in, of one that waits for an application, and of what a former one left."""
+_STAND_IN, _WAITING, _LEFT = ".sub", ".new", ".old"
+"""End the names of files: of a stand-in, of one that waits for an application, and of what a former one left. Short,
+because the path of a socket ends at 107 bytes, of which HAProxy takes a dozen more while it starts."""
 _SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
 _BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
 _ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
@@ -90,7 +91,7 @@ def _arguments(config: Path, actor: int, given: Sequence[str]) -> list[str]:
     if not _ROUTE.search(text):
         _keep(path)
         waiting = Path(str(config) + _WAITING)
-        waiting.write_text(_BIND.sub(rf"\1unix@{config}.\2.sock", text), encoding="utf-8")
+        waiting.write_text(_BIND.sub(rf"\1abns@manta-{os.getpid()}-\2", text), encoding="utf-8")
         return [str(waiting) if word == str(config) else word for word in given]
     arguments = list(given)
     if "-x" in arguments:  # the socket of one that waits, which listens nowhere

@@ -55,7 +55,7 @@ class RouterArgs(Strict):
     """
     max_queued_images: int = Field(default=1024, ge=1)
     """Images that may wait for one version before requests are refused with 503."""
-    call_timeout_s: float = Field(default=10.0, gt=0)
+    call_timeout_s: float = Field(default=20.0, gt=0)
     """Seconds an image may wait for a place, and seconds a call may take with its retries."""
     retries: int = Field(default=2, ge=0)
     """Repetitions of a call whose replica died."""

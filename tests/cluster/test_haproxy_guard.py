@@ -138,13 +138,14 @@ class Proxies:
 
 @pytest.fixture
 def proxies() -> Iterator[Proxies]:
-    # Short: a Unix socket's path ends at 107 bytes.
-    folder = Path("/tmp") / f"manta-guard-{os.getpid()}"
-    folder.mkdir()
+    # As long a path as a cluster's, since that of a Unix socket ends at 107 bytes; a test's own would be longer.
+    root = Path("/tmp") / f"manta-{os.getpid():08}"
+    folder = root / ("f2" * 28)
+    folder.mkdir(parents=True)
     proxies = Proxies(folder)
     yield proxies
     proxies.close()
-    shutil.rmtree(folder)
+    shutil.rmtree(root)
 
 
 def test_it_becomes_the_proxy_under_its_own_process_id(proxies: Proxies) -> None:
