@@ -17,6 +17,7 @@ from app.errors import ClusterError
 from app.replicas import Replicas
 from app.traffic_changes import added, replaced, weighted
 from app.traffic_file import TrafficVersion
+from cluster import haproxy_guard
 from cluster.deployment import Address, Change, change
 from cluster.processes import marked_processes
 from cluster.serve_client import ServeClient, wait_until_answering
@@ -165,12 +166,14 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 90.0) -> None:
 
 
 def _haproxy_of(manager: int) -> list[int]:
-    """The proxy process that this actor started last; others only end what they began. Empty when there is none."""
+    """The proxy process that this actor started last; others only end what they began. Empty when none listens."""
     try:
         children = [child for child in psutil.Process(manager).children() if child.name() == "haproxy"]
-        return [max(children, key=psutil.Process.create_time).pid] if children else []
-    except psutil.NoSuchProcess:
+        newest = max(children, key=psutil.Process.create_time, default=None)
+        waits = newest is None or any(word.endswith(haproxy_guard.WAITING) for word in newest.cmdline())
+    except psutil.Error:
         return []
+    return [] if newest is None or waits else [newest.pid]
 
 
 def _title(process: psutil.Process) -> str:

@@ -95,6 +95,8 @@ def _serve_settings(folder: Path, ports: ServePorts, cores: int) -> dict[str, st
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": str(_DRAINING_S),
         # 10 s by default, and three in a row: a proxy that died was replaced after 30 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # 5 s by default, and three in a row: on a busy machine proxies were killed before they had started.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     }
 
 

@@ -29,7 +29,7 @@ PATIENCE_S = 0.3
 SUCCESSOR_S = 300.0
 """How long a HAProxy goes on, after its actor's end, for the next actor's to take over."""
 _LOOK_S = 0.1
-_STAND_IN, _WAITING, _LEFT = ".sub", ".new", ".old"
+_STAND_IN, WAITING, _LEFT = ".sub", ".new", ".old"
 """End the names of files: of a stand-in, of one that waits for an application, and of what a former one left. Short,
 because the path of a socket ends at 107 bytes, of which HAProxy takes a dozen more while it starts."""
 _SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
@@ -90,7 +90,7 @@ def _arguments(config: Path, actor: int, given: Sequence[str]) -> list[str]:
     text, path = config.read_text(encoding="utf-8"), _socket_of(config)
     if not _ROUTE.search(text):
         _keep(path)
-        waiting = Path(str(config) + _WAITING)
+        waiting = Path(str(config) + WAITING)
         waiting.write_text(_BIND.sub(rf"\1abns@manta-{os.getpid()}-\2", text), encoding="utf-8")
         return [str(waiting) if word == str(config) else word for word in given]
     arguments = list(given)
@@ -110,7 +110,7 @@ def _keep(path: str) -> None:
 def _haproxies(config: Path) -> list[tuple[int, int]]:
     """Process id and parent of each that runs with this configuration, or stands in for one that did."""
     found = []
-    files = {str(config), str(config) + _STAND_IN, str(config) + _WAITING}
+    files = {str(config), str(config) + _STAND_IN, str(config) + WAITING}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode().split("\0")

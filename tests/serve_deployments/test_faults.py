@@ -19,8 +19,8 @@ from cluster.serve_client import ServeClient
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
 
-SHORT = (Part.CLASSIFIER, Part.ROUTER, Part.HAPROXY)
-"""What is also killed where there is little time."""
+SHORT = (Part.ROUTER, Part.HAPROXY, Part.PROXY)
+"""What is also killed where there is little time. A classifier is, in test_service.py."""
 
 
 @pytest.fixture(scope="module")
