@@ -53,8 +53,10 @@ class Seen:
     """All others, by kind."""
     failed_at: list[float] = field(default_factory=list)
     """Seconds since the start, of the same failures."""
+    repeated: list[float] = field(default_factory=list)
+    """Seconds from the first sending to the answer, of those that were sent once more and answered then."""
     lost: Counter[str] = field(default_factory=Counter)
-    """Of these, the requests that were sent once more and failed again, by the second failure's kind."""
+    """Of those that were sent once more and failed again, by the second failure's kind."""
     seconds: float = 0.0
     """From the start to the last answer."""
     cpu_seconds: float = 0.0
@@ -146,18 +148,21 @@ class _Clients:
             else:
                 self.seen.errors[failure] += 1
                 self.seen.failed_at.append(ended - self._started)
-                await self._after_failure(line, request, failure)
+                await self._after_failure(line, request, failure, sent)
             if self._load.pause_s:
                 await asyncio.sleep(self._load.pause_s)
         line.close()
 
-    async def _after_failure(self, line: _Line, request: bytes, failure: str) -> None:
+    async def _after_failure(self, line: _Line, request: bytes, failure: str, sent: float) -> None:
         if self._load.retry_after_s is None:
             if failure in (REFUSED, UNREACHABLE):
                 await asyncio.sleep(PAUSE_S)
             return
         await asyncio.sleep(self._load.retry_after_s)
-        if (again := await line.ask(request)) is not None:
+        again = await line.ask(request)
+        if again is None:
+            self.seen.repeated.append(time.perf_counter() - sent)
+        else:
             self.seen.lost[again] += 1
 
 

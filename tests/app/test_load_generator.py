@@ -161,6 +161,8 @@ async def test_a_request_that_failed_is_sent_once_more() -> None:
     assert bodies[:7] == [b"a", b"bb", b"bb", b"ccc", b"dddd", b"dddd", b"a"]
     assert seen.errors == {"HTTP 503": 2}
     assert seen.lost == {CLOSED: 1}
+    assert len(seen.repeated) == 1
+    assert seen.repeated[0] >= 0.01
     assert len(seen.failed_at) == 2
     assert 0 < seen.failed_at[0] < seen.failed_at[1] < seen.seconds
     assert seen.answered == len(server.requests) - 4, "what a repetition brings is neither an answer nor an error"
