@@ -96,7 +96,9 @@ def _arguments(config: Path, actor: int, given: Sequence[str]) -> list[str]:
     arguments = list(given)
     if "-x" in arguments:  # the socket of one that waits, which listens nowhere
         del arguments[(place := arguments.index("-x")) : place + 2]
-    open_ones = [each for each in (path + _STAND_IN, path + _LEFT) if _connects(socket.AF_UNIX, each)]
+    if Path(path + _LEFT).exists():  # with the others it hands over this socket too, which belongs under its own name
+        Path(path + _LEFT).replace(path)
+    open_ones = [each for each in (path + _STAND_IN, path) if _connects(socket.AF_UNIX, each)]
     return [*arguments, "-sf", *left, *(["-x", open_ones[0]] if open_ones else [])]
 
 

@@ -188,6 +188,7 @@ def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, 
     assert answers == {"first", "second"}
     proxies.eventually(lambda: proxies.running() == {following.pid})
     assert following.pid != waiting
+    proxies.eventually(lambda: proxies.administered(following))
 
 
 def test_a_proxy_that_its_actor_stops_stays_stopped(proxies: Proxies) -> None:

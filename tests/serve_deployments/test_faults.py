@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -44,12 +45,12 @@ def service(
     client.close()
 
 
-def _marked(case: FaultCase) -> object:
+def _marked(case: FaultCase) -> Any:
     short = any(case.name.endswith(part) for part in SHORT)
     return pytest.param(case, id=case.name, marks=() if short else pytest.mark.minutes)
 
 
-@pytest.mark.parametrize("case", map(_marked, CASES))
+@pytest.mark.parametrize("case", [_marked(case) for case in CASES])
 def test_clients_hardly_notice(service: FaultService, case: FaultCase) -> None:
     address = Address.of(service.url)
     requests = [address.post("/predict", "image/png", colour_png(channel)) for channel in range(3)]
