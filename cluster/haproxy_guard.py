@@ -2,14 +2,14 @@
 
     haproxy_guard.py HAPROXY_BINARY ARGUMENTS...       what `RAY_SERVE_HAPROXY_BINARY_PATH` runs
 
-Ray 2.60 alone leaves two gaps. When HAProxy dies, nobody listens until Serve has missed three health checks of its
-proxy and started another. When Serve's proxy actor dies, its HAProxy is killed with it; and the next one listens before
-it knows of any application, so that it answers 404.
+Ray 2.60 alone leaves gaps. When HAProxy dies, nobody listens until Serve has missed three health checks of its proxy
+and started another. When Serve's proxy actor dies, or Serve gives it up, its HAProxy is killed with it; and the next
+one listens before it knows of any application, so that it answers 404.
 
 So this process, before it becomes HAProxy, leaves the group of processes that ends with the actor, and starts a
-watcher: where HAProxy ends and nobody listens while the actor lives, the watcher runs one with the same configuration.
-Where a former actor's HAProxy still runs, or a stand-in, the next actor's listens nowhere until it is told of an
-application; then it takes over their sockets, and they end when they have answered.
+watcher: where HAProxy ends, nobody listens, and there is somebody to send requests to, the watcher runs one with the
+same configuration. Where such a stand-in still runs, or a former actor's HAProxy, the next actor's listens nowhere
+until it is told of an application; then it takes over their sockets, and they end when they have answered.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE_S = 0.3
-"""After HAProxy's end: an actor that is stopped kills its HAProxy, and is then gone itself."""
-SUCCESSOR_S = 300.0
-"""How long a HAProxy goes on, after its actor's end, for the next actor's to take over."""
+UNREACHED_S = 5.0
+"""A HAProxy that no actor looks after ends when for so long there was no server that it could send requests to."""
 _LOOK_S = 0.1
 _STAND_IN, WAITING, _LEFT = ".sub", ".new", ".old"
 """End the names of files: of a stand-in, of one that waits for an application, and of what a former one left. Short,
@@ -35,6 +33,7 @@ because the path of a socket ends at 107 bytes, of which HAProxy takes a dozen m
 _SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
 _BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
 _ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
+_SERVER = re.compile(r"^\s*server \S+ (\S+):(\d+)", re.MULTILINE)
 _FRONTEND = re.compile(r"^frontend http_frontend\s+bind (\S*):(\d+)", re.MULTILINE)
 
 
@@ -49,45 +48,47 @@ def write_command(folder: Path, haproxy: str) -> Path:
 def main(haproxy: str, arguments: Sequence[str]) -> None:
     """Becomes HAProxy. Its process id stays this one's, by which Serve knows it."""
     config, own, actor = Path(arguments[arguments.index("-f") + 1]), os.getpid(), os.getppid()
+    text = config.read_text(encoding="utf-8")
     ends = os.pidfd_open(own), os.pidfd_open(actor)  # each can be read once its process has ended
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:  # nobody's child: HAProxy would not know what to do with one
-            watch(haproxy, config, *ends)
+            watch(haproxy, config, text, *ends)
         os._exit(0)
     os.wait()
     os.setsid()
-    os.execv(haproxy, [haproxy, *_arguments(config, actor, arguments)])
+    os.execv(haproxy, [haproxy, *_arguments(config, text, actor, arguments)])
 
 
-def watch(haproxy: str, config: Path, haproxy_end: int, actor_end: int) -> None:
-    """Stands in for a HAProxy that has ended, if it has to. The ends are pidfds."""
-    while not _ended(haproxy_end, _LOOK_S):
-        if _ended(actor_end, 0):
-            if not _ended(haproxy_end, SUCCESSOR_S):
-                signal.pidfd_send_signal(haproxy_end, signal.SIGTERM)
-            return
-    while not _ended(actor_end, PATIENCE_S) and not _is_listened_on(config):
-        _outlive(subprocess.Popen([haproxy, "-db", "-dR", "-f", str(_stand_in_config(config))]), actor_end)
+def watch(haproxy: str, config: Path, text: str, haproxy_end: int, actor_end: int) -> None:
+    """Stands in for a HAProxy that has ended, if it has to. text: its configuration. The ends are pidfds."""
+    _look_after(haproxy_end, actor_end, text)
+    while not _is_listened_on(text) and _is_of_use(text):
+        stand_in = Path(str(config) + _STAND_IN)
+        # It has an administration socket of its own: Serve has to see that its own HAProxy is gone.
+        stand_in.write_text(_SOCKET.sub(rf"\1\2{_STAND_IN}", text), encoding="utf-8")
+        process = subprocess.Popen([haproxy, "-db", "-dR", "-f", str(stand_in)])
+        _look_after(os.pidfd_open(process.pid), actor_end, text)
+        process.wait()
 
 
-def _outlive(stand_in: subprocess.Popen[bytes], actor_end: int) -> None:
-    """Returns when the stand-in has ended. It does when another takes over, and has to when no other comes."""
-    while stand_in.poll() is None:
-        if _ended(actor_end, _LOOK_S):
-            try:
-                stand_in.wait(SUCCESSOR_S)
-            except subprocess.TimeoutExpired:
-                stand_in.kill()
-                stand_in.wait()
+def _look_after(end: int, actor_end: int, text: str) -> None:
+    """Returns when that HAProxy has ended, which it has to when there is no actor and nothing to do any more."""
+    useless_s = 0.0
+    while not _ended(end, _LOOK_S):
+        if not _ended(actor_end, 0):
+            continue
+        useless_s = 0.0 if _is_of_use(text) else useless_s + _LOOK_S
+        if useless_s > UNREACHED_S:
+            signal.pidfd_send_signal(end, signal.SIGKILL)
 
 
-def _arguments(config: Path, actor: int, given: Sequence[str]) -> list[str]:
+def _arguments(config: Path, text: str, actor: int, given: Sequence[str]) -> list[str]:
     """Those that HAProxy gets: others than Serve's where HAProxies run that this actor does not know."""
     left = [str(pid) for pid, parent in _haproxies(config) if parent != actor]
     if not left:
         return list(given)
-    text, path = config.read_text(encoding="utf-8"), _socket_of(config)
+    path = _socket_of(text)
     if not _ROUTE.search(text):
         _keep(path)
         waiting = Path(str(config) + WAITING)
@@ -124,25 +125,27 @@ def _haproxies(config: Path) -> list[tuple[int, int]]:
     return [(pid, parent) for pid, parent in found if pid != os.getpid()]
 
 
-def _stand_in_config(config: Path) -> Path:
-    """The same, with an administration socket of its own: Serve has to see that its own HAProxy is gone."""
-    target = Path(str(config) + _STAND_IN)
-    target.write_text(_SOCKET.sub(rf"\1\2{_STAND_IN}", config.read_text(encoding="utf-8")), encoding="utf-8")
-    return target
-
-
-def _socket_of(config: Path) -> str:
-    found = _SOCKET.search(config.read_text(encoding="utf-8"))
+def _socket_of(text: str) -> str:
+    found = _SOCKET.search(text)
     return found[2] if found else ""
 
 
-def _is_listened_on(config: Path) -> bool:
+def _is_listened_on(text: str) -> bool:
     """Whether anybody takes connections where this configuration does."""
-    found = _FRONTEND.search(config.read_text(encoding="utf-8"))
+    found = _FRONTEND.search(text)
     if found is None:
         return True  # a configuration of another Ray, in which nothing can be said
-    host = "127.0.0.1" if found[1] in ("", "*", "0.0.0.0") else found[1].strip("[]")
-    return _connects(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(found[2])))
+    return _reaches("127.0.0.1" if found[1] in ("", "*", "0.0.0.0") else found[1], int(found[2]))
+
+
+def _is_of_use(text: str) -> bool:
+    """Whether any server of this configuration takes connections: none does when Serve was stopped."""
+    return any(_reaches(host, int(port)) for host, port in _SERVER.findall(text))
+
+
+def _reaches(host: str, port: int) -> bool:
+    host = host.strip("[]")
+    return _connects(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
 
 
 def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:

@@ -36,6 +36,7 @@ frontend http_frontend
 backend nothing
     http-request return status 404 content-type text/plain string "no application"
 backend application
+    server router 127.0.0.1:{router_port}
     http-request return status 200 content-type text/plain string "{text}"
 """
 ACTOR = """
@@ -67,6 +68,7 @@ class Proxies:
         self.config = folder / "haproxy.cfg"
         self._folder = folder
         self._port = free_port()
+        self._router = socket.create_server(("127.0.0.1", 0))
         self._command = haproxy_guard.write_command(folder, get_haproxy_binary())
         self._started: list[Proxy] = []
 
@@ -98,7 +100,14 @@ class Proxies:
 
     def _write(self, text: str, *, routes: bool) -> None:
         route = "use_backend application if TRUE" if routes else ""
-        self.config.write_text(CONFIG.format(folder=self._folder, port=self._port, route=route, text=text))
+        router_port = self._router.getsockname()[1]
+        self.config.write_text(
+            CONFIG.format(folder=self._folder, port=self._port, route=route, text=text, router_port=router_port)
+        )
+
+    def stop_router(self) -> None:
+        """As when Serve is shut down."""
+        self._router.close()
 
     def answer(self) -> str:
         """Empty when nobody listens."""
@@ -125,6 +134,7 @@ class Proxies:
             time.sleep(0.02)
 
     def close(self) -> None:
+        self._router.close()
         for proxy in self._started:
             proxy.actor.kill()
             proxy.actor.communicate()
@@ -162,15 +172,20 @@ def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> 
     os.kill(stand_in, signal.SIGKILL)
     proxies.eventually(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
     with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as administration:
-        administration.connect(haproxy_guard._socket_of(proxies.config))  # so Serve sees that its own is gone
+        administration.connect(
+            haproxy_guard._socket_of(proxies.config.read_text())
+        )  # so Serve sees that its own is gone
 
 
-@pytest.mark.parametrize("killed", ["actor", "proxy"])
+@pytest.mark.parametrize("killed", ["actor", "proxy", "both"])
 def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, killed: str) -> None:
     """Nobody is refused, or told that there is no application."""
     proxy = proxies.start("first")
     if killed == "proxy":
         os.kill(proxy.pid, signal.SIGKILL)
+        proxies.eventually(lambda: proxies.answer() == "first")
+    if killed == "both":
+        proxy.actor.communicate("stop\n")
         proxies.eventually(lambda: proxies.answer() == "first")
     proxy.actor.kill()
     proxy.actor.wait()
@@ -191,9 +206,20 @@ def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, 
     proxies.eventually(lambda: proxies.administered(following))
 
 
-def test_a_proxy_that_its_actor_stops_stays_stopped(proxies: Proxies) -> None:
+def test_a_proxy_that_its_actor_stops_is_stood_in_for_as_long_as_it_is_of_use(proxies: Proxies) -> None:
+    """Serve stops one that it gives up, and starts another; or it was shut down, and its routers too."""
     proxy = proxies.start("first")
     proxy.actor.communicate("stop\n")
-    time.sleep(2 * haproxy_guard.PATIENCE_S)  # nothing may happen, and nothing tells that it did not
+    proxies.eventually(lambda: proxies.answer() == "first")
+    proxies.stop_router()
+    proxies.eventually(lambda: proxies.running() == set())
+    assert proxies.answer() == ""
+
+
+def test_a_proxy_that_is_stopped_after_its_routers_stays_stopped(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    proxies.stop_router()
+    proxy.actor.communicate("stop\n")
+    time.sleep(0.5)  # nothing may happen, and nothing tells that it did not
     assert proxies.running() == set()
     assert proxies.answer() == ""
