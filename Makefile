@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all test-ray test-rest check engine test-engine \
-	bench-training bench-conversion bench-serving bench-ab-test bench-engine setup lock clean help
+	bench-training bench-conversion bench-serving bench-ab-test bench-engine faults setup lock clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-conversion: $(VENV)/.installed ## a compressed model against the one it wa
 
 bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about a minute
 	$(BIN)/python -m benchmarks.ab_test $(ARGS)
+
+faults: $(VENV)/.installed ## what clients see when parts of the service are killed or replaced, about 8 minutes on two cores
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 bench-engine: engine ## the engine's library and server against Python, about 2 minutes on two cores
 	$(BIN)/python -m benchmarks.engine $(ARGS)

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,11 @@ class Load:
     clients: int
     """Requests on the way at the same time."""
     seconds: float
+    """At most, where what runs beside it ends it earlier."""
+    pause_s: float = 0.0
+    """Between an answer and the client's next request."""
+    retry_after_s: float | None = None
+    """A request that failed is sent once more, after so many seconds; None: it is not."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,12 @@ class Seen:
     """Seconds, of the same answers."""
     errors: Counter[str] = field(default_factory=Counter)
     """All others, by kind."""
+    failed_at: list[float] = field(default_factory=list)
+    """Seconds since the start, of the same failures."""
+    repeated: list[float] = field(default_factory=list)
+    """Seconds from the first sending to the answer, of those that were sent once more and answered then."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Of those that were sent once more and failed again, by the second failure's kind."""
     seconds: float = 0.0
     """From the start to the last answer."""
     cpu_seconds: float = 0.0
@@ -90,13 +101,15 @@ async def send_load(
 ) -> Seen:
     """Sends for `load.seconds`; requests that are on the way then are waited for, and count.
 
-    beside: runs meanwhile on what was seen so far, and is cancelled at the end.
+    beside: runs meanwhile on what was seen so far. The load ends when it returns; it is cancelled when the load ends.
     """
     cpu, started = time.process_time(), time.perf_counter()
-    clients = _Clients(address, itertools.cycle(load.requests), timeout_s, started, started + load.seconds)
+    clients = _Clients(address, load, timeout_s, started)
     watcher = asyncio.create_task(beside(clients.seen)) if beside else None
     try:
         async with asyncio.TaskGroup() as group:
+            if watcher is not None:
+                watcher.add_done_callback(clients.stop)
             for _ in range(load.clients):
                 group.create_task(clients.run_one())
     finally:
@@ -110,42 +123,73 @@ async def send_load(
     return seen
 
 
-@dataclass(slots=True)
 class _Clients:
-    address: Address
-    requests: Iterator[bytes]
-    timeout_s: float
-    started: float
-    deadline: float
-    seen: Seen = field(default_factory=Seen)
+    def __init__(self, address: Address, load: Load, timeout_s: float, started: float) -> None:
+        self._address = address
+        self._load = load
+        self._requests = itertools.cycle(load.requests)
+        self._timeout_s = timeout_s
+        self._started = started
+        self._deadline = started + load.seconds
+        self.seen = Seen()
+
+    def stop(self, _watcher: asyncio.Task[None]) -> None:
+        self._deadline = time.perf_counter()
 
     async def run_one(self) -> None:
-        connection: HttpConnection | None = None
-        while (sent := time.perf_counter()) < self.deadline:
-            try:
-                async with asyncio.timeout(self.timeout_s):
-                    if connection is None or not connection.usable:
-                        if connection is not None:
-                            connection.close()
-                        connection = None
-                        connection = await HttpConnection.open(self.address)
-                    status = await connection.send(next(self.requests))
-            except OSError as error:  # TimeoutError is one
-                self.seen.errors[_kind(error, connected=connection is not None)] += 1
-                if connection is None:
-                    await asyncio.sleep(PAUSE_S)
-                continue
-            self._count(status, sent)
-        if connection is not None:
-            connection.close()
+        line = _Line(self._address, self._timeout_s)
+        while (sent := time.perf_counter()) < self._deadline:
+            request = next(self._requests)
+            failure = await line.ask(request)
+            ended = time.perf_counter()
+            if failure is None:
+                self.seen.ended.append(ended - self._started)
+                self.seen.latencies.append(ended - sent)
+            else:
+                self.seen.errors[failure] += 1
+                self.seen.failed_at.append(ended - self._started)
+                await self._after_failure(line, request, failure, sent)
+            if self._load.pause_s:
+                await asyncio.sleep(self._load.pause_s)
+        line.close()
 
-    def _count(self, status: int, sent: float) -> None:
-        if status != 200:
-            self.seen.errors[f"HTTP {status}"] += 1
+    async def _after_failure(self, line: _Line, request: bytes, failure: str, sent: float) -> None:
+        if self._load.retry_after_s is None:
+            if failure in (REFUSED, UNREACHABLE):
+                await asyncio.sleep(PAUSE_S)
             return
-        ended = time.perf_counter()
-        self.seen.ended.append(ended - self.started)
-        self.seen.latencies.append(ended - sent)
+        await asyncio.sleep(self._load.retry_after_s)
+        again = await line.ask(request)
+        if again is None:
+            self.seen.repeated.append(time.perf_counter() - sent)
+        else:
+            self.seen.lost[again] += 1
+
+
+@dataclass(slots=True)
+class _Line:
+    """One client's connection, which is opened when it is needed."""
+
+    address: Address
+    timeout_s: float
+    connection: HttpConnection | None = None
+
+    async def ask(self, request: bytes) -> str | None:
+        """None for an answer with status 200, else the kind of failure."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                if self.connection is None or not self.connection.usable:
+                    self.close()
+                    self.connection = await HttpConnection.open(self.address)
+                status = await self.connection.send(request)
+        except OSError as error:  # TimeoutError is one
+            return _kind(error, connected=self.connection is not None)
+        return None if status == 200 else f"HTTP {status}"
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
 
 
 def _kind(error: OSError, *, connected: bool) -> str:

@@ -1,4 +1,4 @@
-"""Changes to the traffic file: each takes one and returns the next, with a higher revision.
+"""Changes to the traffic file: each takes one and returns the next. Its revision is raised where it is put into effect.
 
 Weights are percent of the traffic here: challengers have theirs, and the champion has the rest. Every change moves as
 few users as it must.
@@ -22,7 +22,7 @@ WHOLE = 100.0
 def replaced(traffic: TrafficFile, model: str, champion: TrafficVersion) -> TrafficFile:
     """One version takes all traffic, as the champion; nothing else stays."""
     alone = _as_champion(champion, WHOLE)
-    return TrafficFile(revision=traffic.revision + 1, model=model, versions=(alone,), guardrails=traffic.guardrails)
+    return TrafficFile(revision=traffic.revision, model=model, versions=(alone,), guardrails=traffic.guardrails)
 
 
 def added(traffic: TrafficFile, version: TrafficVersion, percent: float = 0.0) -> TrafficFile:
@@ -32,7 +32,7 @@ def added(traffic: TrafficFile, version: TrafficVersion, percent: float = 0.0) -
     if known is not None and CHAMPION in known.aliases:
         raise BadInput(f"version {version.version} is the champion already")
     version = version.model_copy(update={"weight": 0.0, "aliases": _without_champion(version.aliases)})
-    grown = _changed(traffic, versions=_shared(traffic, (*others, version)), keep_revision=True)
+    grown = _changed(traffic, versions=_shared(traffic, (*others, version)))
     return weighted(grown, {version.version: percent})
 
 
@@ -92,7 +92,7 @@ def removed(traffic: TrafficFile, version: str) -> TrafficFile:
     without = stopped(traffic, version)
     shadow = traffic.shadow if traffic.shadow and traffic.shadow.version != version else None
     versions = [each for each in without.versions if each.version != version]
-    return _changed(without, versions=versions, shadow=shadow, keep_revision=True)
+    return _changed(without, versions=versions, shadow=shadow)
 
 
 def shadowed(traffic: TrafficFile, shadow: Shadow | None) -> TrafficFile:
@@ -151,10 +151,9 @@ def _champion(traffic: TrafficFile) -> TrafficVersion:
     return traffic.champion
 
 
-def _changed(traffic: TrafficFile, *, keep_revision: bool = False, **fields: Any) -> TrafficFile:
+def _changed(traffic: TrafficFile, **fields: Any) -> TrafficFile:
     """Validates as a whole, and lays the buckets anew where the weights changed."""
     values = {**{name: getattr(traffic, name) for name in type(traffic).model_fields}, **fields, "buckets": ()}
-    values["revision"] = traffic.revision + (not keep_revision)
     try:
         changed = TrafficFile.model_validate(values)
         if changed.weights == traffic.weights:

@@ -141,6 +141,10 @@ class TrafficFile(Strict):
         except StopIteration:
             raise KeyError(version) from None
 
+    def after(self, former: TrafficFile) -> TrafficFile:
+        """The same file, as the revision that follows `former`."""
+        return self.model_copy(update={"revision": former.revision + 1})
+
     @property
     def champion(self) -> TrafficVersion | None:
         return next((version for version in self.versions if CHAMPION in version.aliases), None)

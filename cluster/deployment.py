@@ -1,10 +1,10 @@
 """Changing what is served, in an order that never sends traffic to a version that is not warm.
 
 1. new versions start beside the old ones, under the old traffic file;
-2. when they run, the router gets the new traffic file (in place, 0.2 to 0.4 s);
+2. when they run, the router gets the new traffic file (in place, 0.2 to 0.4 s), and the service is checked;
 3. what the new file does not name is dropped.
 
-When step 1 fails the document from before is put back, and the old service never noticed.
+When step 1 or 2 fails the document from before is put back; what it names still runs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cluster.serve_document import (
     control_application,
     place,
     router_application,
+    scaled,
     with_traffic,
 )
 from cluster.serve_lock import changing
@@ -39,7 +40,10 @@ _DRAIN_S = 1.0
 """Between the new traffic file and the end of old versions: calls that a router had begun still end there."""
 
 Change = Callable[[TrafficFile, Mapping[str, Mapping[str, Any]]], TrafficFile]
-"""From the traffic file in effect, and the applications that run, to the next traffic file."""
+"""From the traffic file in effect, and the applications that run, to the next one. `change` raises its revision."""
+
+Check = Callable[[str], object]
+"""Gets the service's URL, and raises when it must not stay as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,30 +95,34 @@ def change(
     scale: Scale | None = None,
     timeout_s: float = 120.0,
     on_progress: Progress | None = None,
+    check: Check = lambda _url: None,
 ) -> TrafficFile:
-    """Puts the traffic file into effect that `make` makes of the present one, and returns it.
+    """Puts the traffic file into effect that `make` makes of the present one, one revision later, and returns it.
 
     Versions that it names and that do not run yet are started first, with `scale`; those it no longer names are
-    dropped. `address` is for a service that may not run yet. Nobody else changes the service meanwhile.
+    dropped. `address` is for a service that may not run yet. `check` is called with the service's URL before anything
+    is dropped. Nobody else changes the service meanwhile.
 
-    Raises what `make` raises, BadInput for versions that cannot be served together, PortInUse, and ClusterError with
-    a version's own failure, after which the old versions serve as before.
+    Raises what `make` raises, BadInput for versions that cannot be served together, PortInUse, ClusterError with
+    a version's own failure, and what `check` raises, after which the old versions serve as before.
     """
     with changing(home):
         state = client.state()
         address = _address(client, state, address)
-        traffic = make(state.traffic or TrafficFile(), state.declared)
+        live = state.traffic or TrafficFile()
+        traffic = make(live, state.declared).after(live)
         _check_alike(traffic)
         plan = plan_change(state, traffic, scale)
-        if plan.added or ROUTER not in plan.before:
-            try:
+        try:
+            if plan.added or ROUTER not in plan.before:
                 _put(client, {**plan.before, **plan.after}, plan.traffic_before, address)
                 client.wait_until_running([ROUTER, *plan.added], timeout_s=timeout_s, on_progress=on_progress)
-            except BaseException:
-                client.put(build_document(plan.before.values(), host=address.host, port=address.port))
-                raise
-        _put(client, {**plan.before, **plan.after}, plan.traffic_after, address)
-        client.wait_until_running([ROUTER], timeout_s=timeout_s, on_progress=on_progress)
+            _put(client, {**plan.before, **plan.after}, plan.traffic_after, address)
+            client.wait_until_running([ROUTER], timeout_s=timeout_s, on_progress=on_progress)
+            check(address.url)
+        except BaseException:
+            client.put(build_document(plan.before.values(), host=address.host, port=address.port))
+            raise
         if plan.dropped:
             time.sleep(_DRAIN_S)
             _put(client, plan.after, plan.traffic_after, address)
@@ -133,7 +141,7 @@ def put_live(
     port: int,
     scale: Scale | None = None,
     on_progress: Progress | None = None,
-    check: Callable[[str], object] = lambda _url: None,
+    check: Check = lambda _url: None,
 ) -> str:
     """Gives all traffic to one version, as champion, and returns the URL once it answers there.
 
@@ -145,15 +153,12 @@ def put_live(
         champion = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
         return replaced(traffic, model, champion)
 
+    def answers_and_passes(url: str) -> None:
+        wait_until_answering(url)
+        check(url)
+
     address = Address(port=port)
-    before = client.state().declared
-    change(client, home, alone, address=address, scale=scale, on_progress=on_progress)
-    try:
-        wait_until_answering(address.url)
-        check(address.url)
-    except BaseException:
-        client.put(build_document(before.values(), host=address.host, port=address.port))
-        raise
+    change(client, home, alone, address=address, scale=scale, on_progress=on_progress, check=answers_and_passes)
     return address.url
 
 
@@ -173,6 +178,8 @@ def plan_change(state: ServeState, traffic: TrafficFile, scale: Scale | None = N
     after = {name: config for name, config in before.items() if not name.startswith("classifier-")}
     after.setdefault(CONTROL, control_application())
     after.setdefault(ROUTER, router_application())
+    if scale and scale.routers is not None:
+        after[ROUTER] = scaled(after[ROUTER], scale.routers)
     for served in traffic.versions:
         after[served.application] = before.get(served.application) or classifier_application(served, scale)
     live = state.traffic or TrafficFile(model=traffic.model)

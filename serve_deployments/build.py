@@ -4,13 +4,11 @@
     import_path: serve_deployments.build:classifier
     import_path: serve_deployments.build:control
 
-Replica counts come from the arguments, or from the config's `deployments` section, which wins.
+Replica counts, and whether they follow the load, are the config's: its `deployments` section.
 """
 
 # No `from __future__ import annotations` here: Serve reads the parameter's class from the annotation
 # itself, and would pass the raw dictionary where it finds a string.
-
-from typing import Any
 
 from ray import serve
 
@@ -29,7 +27,6 @@ def router(args: RouterArgs) -> serve.Application:
         # Serve answers in plain text when this is reached; our own bound of the queue comes first, in JSON.
         max_ongoing_requests=max(2048, 2 * args.max_queued_images),
         max_surge_percent=100,
-        **_scale(args),
     )
     return deployment(Router).bind(args)
 
@@ -42,7 +39,6 @@ def classifier(args: ClassifierArgs) -> serve.Application:
         # Far above what routers send (their places), because at this limit a whole batch would be refused.
         max_ongoing_requests=max(128, 2 * args.max_batch),
         max_surge_percent=100,
-        **_scale(args),
     )
     return deployment(Classifier).bind(args)
 
@@ -58,9 +54,3 @@ def control(args: ControlArgs) -> serve.Application:
         user_config={},
     )
     return deployment(Control).bind(args)
-
-
-def _scale(args: RouterArgs | ClassifierArgs) -> dict[str, Any]:
-    if args.autoscaling is not None:
-        return {"autoscaling_config": args.autoscaling, "num_replicas": None}
-    return {"num_replicas": args.num_replicas or 1}

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from app.config import Home
 from app.errors import BadInput, Conflict, NotFound
 from app.promotions import read_promotions
+from app.replicas import Replicas
 from app.strict_model import Strict, first_complaint
 from app.traffic_changes import (
     added,
@@ -71,7 +72,8 @@ class Deploy(_Request):
     """Percent of the traffic."""
     shadow: float | None = Field(default=None, gt=0, le=1)
     """Share of the requests that it is asked a copy of."""
-    replicas: int | None = Field(default=None, ge=1)
+    replicas: int | str | None = None
+    """A number, or a range such as 1:4 that follows the load."""
     threads: int | None = Field(default=None, ge=1)
 
     def describe(self) -> str:
@@ -86,12 +88,12 @@ class Deploy(_Request):
         after = added(traffic, placed, self.weight)
         if self.shadow is None:
             return after
-        shadow = shadowed(after, Shadow(version=self.version, share=self.shadow))
-        return shadow.model_copy(update={"revision": after.revision})
+        return shadowed(after, Shadow(version=self.version, share=self.shadow))
 
     @property
     def scale(self) -> Scale | None:
-        return Scale(replicas=self.replicas, threads=self.threads)
+        replicas = Replicas.parse(self.replicas) if self.replicas is not None else None
+        return Scale(replicas=replicas, threads=self.threads)
 
 
 class Undeploy(_Request):
@@ -168,8 +170,7 @@ class SetTraffic(_Request):
     def make(self, traffic: TrafficFile, _running: Running) -> TrafficFile:
         others = {each.version: 0.0 for each in traffic.challengers}
         after = weighted(traffic, others | self.percent)
-        after = with_guardrails(with_quality(shadowed(after, self.shadow), self.quality), self.guardrails)
-        return after.model_copy(update={"revision": traffic.revision + 1})  # one change, not four
+        return with_guardrails(with_quality(shadowed(after, self.shadow), self.quality), self.guardrails)
 
 
 class Promote(_Request):

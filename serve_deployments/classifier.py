@@ -18,6 +18,7 @@ from ray import serve
 from app.artifact import local_folder, open_bundle
 from app.errors import BrokenBundle
 from app.inference import OnnxClassifier
+from serve_deployments.autoscaling import DEMAND, CallDemand
 from serve_deployments.schemas import ClassifierArgs
 
 logger = logging.getLogger("ray.serve")
@@ -46,6 +47,7 @@ class Classifier:
         # One run at a time: more would share the same cores and slow each other down.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
         self._images = 0
+        self._demand = CallDemand(threads=args.threads)
         merge: Any = self._merge  # @serve.batch puts the setters on the method, unknown to the type checker
         merge.set_max_batch_size(args.max_batch)
         merge.set_batch_wait_timeout_s(args.batch_wait_s)
@@ -67,15 +69,19 @@ class Classifier:
             times.append(time.perf_counter() - started)
         return min(times) / len(images)
 
-    async def predict(self, images: np.ndarray) -> np.ndarray:
-        """images: uint8 [N, H, W, 3] RGB at the input size. Returns float32 [N, C]; raises ValueError otherwise."""
+    async def predict(self, images: np.ndarray, waiting: float = 0.0) -> np.ndarray:
+        """images: uint8 [N, H, W, 3] RGB at the input size. Returns float32 [N, C]; raises ValueError otherwise.
+
+        waiting: images that wait for this replica in the router that calls.
+        """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape:
             raise ValueError(f"expected uint8 [N, {self._shape}], got {images.dtype} {list(images.shape)}")
         self._images += len(images)
-        if self._args.batch_wait_s == 0 or len(images) >= self._args.max_batch:
-            return await self._run(images)
-        merged: np.ndarray = await self._merge(images)
-        return merged
+        with self._demand.call(len(images), waiting):
+            if self._args.batch_wait_s == 0 or len(images) >= self._args.max_batch:
+                return await self._run(images)
+            merged: np.ndarray = await self._merge(images)
+            return merged
 
     # The limits here are replaced by the arguments' in the constructor.
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.0, batch_size_fn=images_in)
@@ -95,6 +101,10 @@ class Classifier:
         probabilities = await self._run(np.zeros((1, *self._shape), np.uint8))
         if probabilities.shape != (1, self._columns) or not np.isfinite(probabilities).all():
             raise BrokenBundle(f"version {self._args.version} answers with {probabilities.shape}, not probabilities")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve where the number of replicas follows the load."""
+        return {DEMAND: self._demand.read()}
 
     async def images_answered(self) -> tuple[str, int]:
         """This replica's id, and how many images it was sent since it started."""

@@ -49,15 +49,16 @@ class ClassifierClient:
             raise ClusterError(f"application {application} is not deployed") from error
         return cls(application, handle, retries=retries)
 
-    async def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    async def predict(self, images: Sequence[np.ndarray], waiting: float = 0.0) -> list[np.ndarray]:
         """images: uint8 [H, W, 3] each, all of the input size. Returns float32 [C] for each.
 
-        A call whose replica is lost is repeated on another one. Raises ClusterError or Overloaded.
+        waiting: images that wait here for each replica. A call whose replica is lost is repeated on another one.
+        Raises ClusterError or Overloaded.
         """
         batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
         for left in range(self._retries, -1, -1):
             try:
-                return list(await self._predict.remote(batch))
+                return list(await self._predict.remote(batch, waiting))
             except REPLICA_LOST as error:
                 logger.warning("%s: a replica was lost (%s), %d retries left", self.application, error, left)
                 lost = error

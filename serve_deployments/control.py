@@ -64,6 +64,8 @@ class Control:
         self._home = Home.from_env()
         self._store = LiveStore(self._home.live_database)
         self._windows = Windows(self._store.tally(), keep_s=args.longest_window_s)
+        self._unsaved = False
+        """Whether counts of routers that are gone are not in the store yet."""
         self._started = time.monotonic()
         # The database has one writer, and so has the service.
         self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
@@ -81,6 +83,7 @@ class Control:
 
     # What routers tell
 
+    @_answers
     async def report(self, report: Report) -> None:
         self._windows.add(report, time.monotonic())
         if report.answers:
@@ -167,7 +170,7 @@ class Control:
     async def _apply(
         self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]
     ) -> tuple[TrafficFile, str | None]:
-        """The traffic file afterwards, and what did not follow it. The decision is written down with its reason.
+        """The traffic file afterwards, and what did not follow it, if anything.
 
         Raises what `cluster.deployment.change` raises.
         """
@@ -176,10 +179,20 @@ class Control:
             traffic = await asyncio.to_thread(
                 change, self._serve, self._home, request.make, scale=request.scale, on_progress=on_progress
             )
+            logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
+            not_written = await self._write_down(traffic, request)
+        not_followed = await self._follow(before, traffic, request)
+        return traffic, "; ".join(each for each in (not_written, not_followed) if each) or None
+
+    async def _write_down(self, traffic: TrafficFile, request: ChangeRequest) -> str | None:
+        """The decision with its reason; or why it could not be: the change is in effect all the same."""
+        try:
             await self._know(traffic)
             await self._in_database(self._store.add_decision, request.who, request.what, request.why)
-        logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
-        return traffic, await self._follow(before, traffic, request)
+        except ClusterError as error:
+            logger.exception("a decision stands in this log alone")
+            return f"revision {traffic.revision} is in effect, but the decision is not written down: {error}"
+        return None
 
     async def _follow(self, before: TrafficFile | None, after: TrafficFile, request: ChangeRequest) -> str | None:
         """The registry's champion becomes the one that serves; or why it did not.
@@ -200,26 +213,32 @@ class Control:
     # What it does by itself
 
     async def _watch_all(self) -> None:
-        """Once a second: guardrails; once a minute: what is too old."""
+        """Guardrails every second; what others changed, and what is to be kept or is too old, now and then."""
         rounds = 0
+        steps = ((1, self._guard_all), (5, self._refresh), (5, self._keep_counts), (60, self._forget))
         while True:
             await asyncio.sleep(1.0)
             rounds += 1
-            try:
-                await self._look(rounds)
-            except Exception:
-                logger.exception("control could not look after the service; it goes on")
+            for period, step in steps:
+                if rounds % period:
+                    continue
+                try:
+                    await step()
+                except Exception:
+                    logger.exception("control could not look after the service; it goes on")
 
-    async def _look(self, rounds: int) -> None:
-        now = time.monotonic()
-        if self._windows.retire(now):
+    async def _keep_counts(self) -> None:
+        self._unsaved |= self._windows.retire(time.monotonic())
+        if self._unsaved:
             await self._in_database(self._store.save_tally, self._windows.retired)
-        if rounds % 5 == 0:  # also changes that `manta serve` made
-            await self._refresh()
-        if rounds % 60 == 0:
-            await self._in_database(self._store.prune)
+            self._unsaved = False
+
+    async def _forget(self) -> None:
+        await self._in_database(self._store.prune)
+
+    async def _guard_all(self) -> None:
         if self._traffic is not None:
-            await self._guard(self._traffic, now)
+            await self._guard(self._traffic, time.monotonic())
 
     async def _guard(self, traffic: TrafficFile, now: float) -> None:
         """A challenger that breaks a guardrail loses its traffic, without anybody being asked."""

@@ -33,16 +33,16 @@ class ControlClient:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Raises what `control` refused with, and ClusterError or TimeoutError when it does not answer."""
-        reply: Reply = await self._ask(method, arguments, CALL_TIMEOUT_S)
-        if "error" in reply:
-            raise error_named(reply["error"], reply["message"])
-        return reply["result"]
+        return await self._ask(method, arguments, CALL_TIMEOUT_S)
 
     async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float) -> Any:
         # In a context of its own, since a client that leaves must not cancel a change that has begun.
         task = asyncio.get_running_loop().create_task(self._remote(method, arguments), context=contextvars.Context())
         async with asyncio.timeout(timeout_s):
-            return await asyncio.shield(task)
+            reply: Reply = await asyncio.shield(task)
+        if "error" in reply:
+            raise error_named(reply["error"], reply["message"])
+        return reply["result"]
 
     async def _remote(self, method: str, arguments: tuple[Any, ...]) -> Any:
         try:

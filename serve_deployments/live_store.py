@@ -5,14 +5,16 @@ Bounded: answers are kept for a day, and the newest million of them at most.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.errors import ClusterError
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
 
@@ -57,14 +59,22 @@ class ArmCounts:
 
 
 class LiveStore:
-    """One writer. Calls block, for milliseconds: they belong into a thread."""
+    """One writer. Calls block, for milliseconds: they belong into a thread.
+
+    Each raises ClusterError when the file cannot be read or written, because the disk is full, say. Nothing of what it
+    was to write is there then, and the next call is as good as any.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.executescript(_SCHEMA)
+        self._path = path
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise ClusterError(f"{path} cannot be opened: {error}; control needs it, or none at all") from error
 
     def close(self) -> None:
         self._database.close()
@@ -73,22 +83,21 @@ class LiveStore:
 
     def add_answers(self, answers: Iterable[LoggedAnswer]) -> None:
         """Repeated ones replace themselves. Feedback that waited for them is joined."""
-        with self._transaction():
-            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", answers)
-            self._join()
+        with self._transaction() as database:
+            database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", answers)
+            _join(database)
 
     def add_feedback(self, request_id: str, image_index: int, label: int) -> bool:
         """Whether the answer is known already; otherwise the label waits for it a while. The newest label counts."""
         key = (request_id, image_index)
-        with self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", (*key, label, time.time()))
-            self._join()
-            waits = self._one("SELECT count(*) FROM pending WHERE request_id = ? AND image_index = ?", key)
-        return waits == 0
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", (*key, label, time.time()))
+            _join(database)
+        return not self._read("SELECT 1 FROM pending WHERE request_id = ? AND image_index = ?", key)
 
     def counts(self, since: float, arms: Sequence[str]) -> dict[str, ArmCounts]:
         """Feedback by version, to answers that these arms gave after `since` (seconds since the epoch)."""
-        rows = self._database.execute(
+        rows = self._read(
             "SELECT version, count(*), sum(class_id = label) FROM feedback "
             f"WHERE answered_at >= ? AND arm IN ({', '.join('?' * len(arms))}) GROUP BY version",
             (since, *arms),
@@ -98,10 +107,10 @@ class LiveStore:
     def prune(self) -> None:
         """Forgets what is too old or too much. Feedback stays: it is little, and an experiment may last for weeks."""
         now = time.time()
-        with self._transaction():
-            self._database.execute("DELETE FROM pending WHERE at < ?", (now - KEEP_PENDING_S,))
-            self._database.execute("DELETE FROM answers WHERE at < ?", (now - KEEP_ANSWERS_S,))
-            self._database.execute(
+        with self._transaction() as database:
+            database.execute("DELETE FROM pending WHERE at < ?", (now - KEEP_PENDING_S,))
+            database.execute("DELETE FROM answers WHERE at < ?", (now - KEEP_ANSWERS_S,))
+            database.execute(
                 "DELETE FROM answers WHERE at < (SELECT at FROM answers ORDER BY at DESC LIMIT 1 OFFSET ?)",
                 (KEEP_ANSWERS,),
             )
@@ -109,15 +118,14 @@ class LiveStore:
     # Decisions
 
     def add_decision(self, who: str, what: str, why: str) -> None:
-        self._database.execute(
-            "INSERT INTO decisions (at, who, what, why) VALUES (?, ?, ?, ?)", (time.time(), who, what, why)
-        )
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO decisions (at, who, what, why) VALUES (?, ?, ?, ?)", (time.time(), who, what, why)
+            )
 
     def decisions(self, newest: int = 100) -> list[dict[str, Any]]:
         """Newest first."""
-        rows = self._database.execute(
-            "SELECT at, who, what, why FROM decisions ORDER BY number DESC LIMIT ?", (newest,)
-        )
+        rows = self._read("SELECT at, who, what, why FROM decisions ORDER BY number DESC LIMIT ?", (newest,))
         return [dict(zip(("at", "who", "what", "why"), row, strict=True)) for row in rows]
 
     # State
@@ -138,31 +146,35 @@ class LiveStore:
         return found.decode() if found is not None else None
 
     def _save(self, name: str, value: bytes) -> None:
-        self._database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
 
     def _load(self, name: str) -> bytes | None:
-        found = self._database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        return found[0] if found else None
+        found = self._read("SELECT value FROM state WHERE name = ?", (name,))
+        return found[0][0] if found else None
 
-    def _join(self) -> None:
-        self._database.execute(_JOIN)
-        self._database.execute(
-            "DELETE FROM pending WHERE (request_id, image_index) IN (SELECT request_id, image_index FROM answers)"
-        )
+    def _read(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        try:
+            return self._database.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise ClusterError(f"{self._path} cannot be read: {error}") from error
 
-    def _one(self, query: str, parameters: Sequence[Any]) -> Any:
-        return self._database.execute(query, parameters).fetchone()[0]
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ClusterError(f"{self._path} cannot be written: {error}") from error
+        finally:
+            if self._database.in_transaction:  # also after a COMMIT that failed
+                self._database.execute("ROLLBACK")
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._database)
 
-
-class _Transaction:
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+def _join(database: sqlite3.Connection) -> None:
+    database.execute(_JOIN)
+    database.execute(
+        "DELETE FROM pending WHERE (request_id, image_index) IN (SELECT request_id, image_index FROM answers)"
+    )

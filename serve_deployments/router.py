@@ -23,6 +23,7 @@ from app.errors import BadImage, BadInput, ClusterError
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.answering import Answering, Asked
 from serve_deployments.assignment import TESTED, Arm, Assigned, Caller, Ensemble, Single
+from serve_deployments.autoscaling import DEMAND, CpuDemand
 from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView
@@ -220,6 +221,7 @@ class Router:
             self._service.answers, lambda answers: control.report(self._service.report(replica, answers))
         )
         self._reports: asyncio.Task[None] | None = None
+        self._demand = CpuDemand()
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Called by Serve with the traffic file, at the start and whenever it changes. Never raises."""
@@ -229,6 +231,10 @@ class Router:
 
     async def __call__(self, request: Request) -> Response:
         return await self._api.handle(request)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve where the number of replicas follows the load."""
+        return {DEMAND: self._demand.read()}
 
 
 def _graph(deployed: Deployed, assigned: Assigned) -> str | None:

@@ -6,8 +6,6 @@ is the traffic file (`app/traffic_file.py`), the router's `user_config`: a chang
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, model_validator
 
 from app.strict_model import Strict
@@ -34,9 +32,6 @@ class ClassifierArgs(Strict):
     Measured with a 50 us model and two routers: at 0.5, 1 and 2 ms a lone client's median grew from 2 to
     4, 5 and 7 ms, and a request cost more CPU, not less. It pays only for models slower than the timer.
     """
-    num_replicas: int | None = Field(default=None, ge=1)
-    autoscaling: dict[str, Any] | None = None
-    """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
 
 
 class ControlArgs(Strict):
@@ -60,7 +55,7 @@ class RouterArgs(Strict):
     """
     max_queued_images: int = Field(default=1024, ge=1)
     """Images that may wait for one version before requests are refused with 503."""
-    call_timeout_s: float = Field(default=10.0, gt=0)
+    call_timeout_s: float = Field(default=20.0, gt=0)
     """Seconds an image may wait for a place, and seconds a call may take with its retries."""
     retries: int = Field(default=2, ge=0)
     """Repetitions of a call whose replica died."""
@@ -90,9 +85,6 @@ class RouterArgs(Strict):
     """
     decode_threads: int = Field(default=2, ge=1)
     """Threads that decode what is too large for the event loop."""
-    num_replicas: int | None = Field(default=None, ge=1)
-    autoscaling: dict[str, Any] | None = None
-    """Ray Serve's `autoscaling_config`; instead of `num_replicas`."""
 
     @model_validator(mode="after")
     def _a_full_request_fits(self) -> RouterArgs:

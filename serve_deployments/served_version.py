@@ -35,7 +35,7 @@ class ServedVersion:
         self._tally = tally
         self._places_per_replica = args.places_per_replica
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(
-            client.predict,
+            self._predict,
             places=0,
             limits=BatchLimits(
                 max_batch=args.max_batch, max_queued=args.max_queued_images, timeout_s=args.call_timeout_s
@@ -75,6 +75,9 @@ class ServedVersion:
             raise BrokenBundle(f"version {self.spec.version} answers {columns} probabilities for {labels} labels")
         self.warm = True
         self.count_places()
+
+    async def _predict(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return await self._client.predict(images, self.batcher.queued / max(1, self.running_replicas()))
 
     def count_places(self) -> None:
         """Follows the number of running replicas."""

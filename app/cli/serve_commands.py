@@ -13,6 +13,7 @@ from app.cli.output import Output
 from app.cli.session import session
 from app.config import DEFAULT_HTTP_PORT, Home, http_host
 from app.errors import ClusterError
+from app.replicas import Replicas
 from app.traffic_changes import replaced
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.connection import connect
@@ -25,6 +26,7 @@ from cluster.serve_document import (
     control_application,
     place,
     router_application,
+    scaled,
     with_traffic,
 )
 
@@ -43,7 +45,13 @@ def serve(
             min=1, max=65535, help="Port of the HTTP service. Unless given, that of the service that runs, else 8000."
         ),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(min=1, help="Classifier replicas.")] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Classifier replicas; 1:4 follows the load.", metavar="N|MIN:MAX")
+    ] = None,
+    routers: Annotated[
+        str | None,
+        typer.Option(help="Router replicas, also of a router that runs; 1:2 follows the load.", metavar="N|MIN:MAX"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="ONNX Runtime threads of each classifier replica.")] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the Serve config YAML for `serve deploy` and do nothing else.")
@@ -62,7 +70,11 @@ def serve(
 
     output, registry = Output(as_json=json), Registry(Home.from_env())
     found = registry.resolve(version)
-    scale = Scale(replicas=replicas, threads=threads)
+    scale = Scale(
+        replicas=Replicas.parse(replicas) if replicas else None,
+        threads=threads,
+        routers=Replicas.parse(routers) if routers else None,
+    )
     if print_config:
         placed = place({}, version=found.version, bundle_uri=found.bundle_uri, aliases=found.aliases)
         typer.echo(document_text(placed, found.name, scale, port), nl=False)
@@ -102,10 +114,12 @@ def document_text(champion: TrafficVersion, model: str, scale: Scale, port: int 
     state = None
     with contextlib.suppress(ClusterError), contextlib.closing(_client()) as client:
         state = client.state()
-    traffic = replaced((state.traffic if state else None) or TrafficFile(), model, champion)
+    live = (state.traffic if state else None) or TrafficFile()
+    traffic = replaced(live, model, champion).after(live)
+    router = scaled(router_application(), scale.routers) if scale.routers else router_application()
     applications = [
         control_application(),
-        with_traffic(router_application(), traffic),
+        with_traffic(router, traffic),
         classifier_application(champion, scale),
     ]
     port = port or (state.port if state else None) or DEFAULT_HTTP_PORT

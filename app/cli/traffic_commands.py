@@ -42,7 +42,9 @@ def deploy(
         float | None, typer.Option(min=0, max=1, help="Share of the requests that it is asked a copy of, unseen.")
     ] = None,
     variant: Annotated[str, typer.Option(help="Which graph of the bundle: fp32, int8, fp16.")] = "fp32",
-    replicas: Annotated[int | None, typer.Option(min=1, help="Classifier replicas.")] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Classifier replicas; 1:4 follows the load.", metavar="N|MIN:MAX")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="ONNX Runtime threads of each replica.")] = None,
     why: Why = "",
     url: Url = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -133,6 +134,45 @@ async def test_somebody_may_watch() -> None:
         seen = await send_load(address, load, beside=watch)
     assert counts == sorted(counts)
     assert 0 < counts[0] < counts[-1] <= seen.answered
+
+
+async def test_a_watcher_may_end_the_load() -> None:
+    async def three(seen: Seen) -> None:
+        while seen.answered < 3:  # noqa: ASYNC110 (what is seen has no event)
+            await asyncio.sleep(0.001)
+
+    async with scripted_server(ok) as server:
+        address, load = load_of(server.url, seconds=20.0)
+        seen = await send_load(address, load, beside=three)
+    assert seen.answered >= 3
+    assert seen.seconds < 10
+
+
+async def test_a_request_that_failed_is_sent_once_more() -> None:
+    """Of requests 2 and 3 (the same one, repeated) the second is answered; 5 and 6 both fail, and it is lost."""
+
+    async def some_fail(number: int) -> bytes:
+        return {2: UNAVAILABLE, 5: UNAVAILABLE, 6: CLOSE}.get(number, OK)
+
+    async with scripted_server(some_fail) as server:
+        address, load = load_of(server.url, b"a", b"bb", b"ccc", b"dddd")
+        seen = await send_load(address, replace(load, retry_after_s=0.01))
+    bodies = [body for _, body in server.requests]
+    assert bodies[:7] == [b"a", b"bb", b"bb", b"ccc", b"dddd", b"dddd", b"a"]
+    assert seen.errors == {"HTTP 503": 2}
+    assert seen.lost == {CLOSED: 1}
+    assert len(seen.repeated) == 1
+    assert seen.repeated[0] >= 0.01
+    assert len(seen.failed_at) == 2
+    assert 0 < seen.failed_at[0] < seen.failed_at[1] < seen.seconds
+    assert seen.answered == len(server.requests) - 4, "what a repetition brings is neither an answer nor an error"
+
+
+async def test_clients_may_pause() -> None:
+    async with scripted_server(ok) as server:
+        address, load = load_of(server.url, clients=2)
+        seen = await send_load(address, replace(load, pause_s=0.05))
+    assert 2 <= seen.answered <= 2 * 5
 
 
 async def test_what_a_watcher_raises_is_not_lost() -> None:

@@ -155,11 +155,13 @@ def test_a_check_that_fails_puts_back_what_was_served(
 
     def refuse(url: str) -> None:
         asked.append(httpx.get(f"{url}/model/info", trust_env=False, timeout=30).json()["model_version"])
+        with pytest.raises(ClusterError, match="somebody else"), changing(home, patience_s=0.2):
+            raise AssertionError
         raise GateFailed("not good enough")
 
     with pytest.raises(GateFailed, match="not good enough"):
         put_live(client, home, served["2"], port, check=refuse)
-    assert asked == ["2"], "the check sees the new version live"
+    assert asked == ["2"], "the check sees the new version live, and nobody else changes the service meanwhile"
     deadline = time.monotonic() + 30
     while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False, timeout=30).json().get("model_version") != "1":
         assert time.monotonic() < deadline
@@ -218,17 +220,17 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
         port=8000,
         applications={
             str(config["name"]): ServedApplication(
-                name=str(config["name"]), status="RUNNING", failure="", config=config, replicas=1
+                name=str(config["name"]), status="RUNNING", failure="", config=config, replicas=1, running_pids=(1,)
             )
             for config in running
         },
     )
-    plan = deployment.plan_change(state, replaced(live, "colours", served["2"]))
+    plan = deployment.plan_change(state, replaced(live, "colours", served["2"]).after(live))
     assert plan.after["somebody-elses"] == running[1]
     assert plan.after["router"] == router
     assert (plan.added, plan.dropped) == (["classifier-2"], ["classifier-1"])
     assert plan.traffic_before == live
-    assert plan.traffic_after.revision == 5
+    assert plan.traffic_after.revision == live.revision + 1
     build_document(plan.after.values(), host=HOST, port=8000)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from app.errors import ClusterError
+from app.replicas import Replicas
 from app.traffic_file import TrafficFile
 from cluster.serve_document import (
     Scale,
@@ -17,6 +19,7 @@ from cluster.serve_document import (
     place,
     router_application,
     runs_version,
+    scaled,
     traffic_of,
     with_traffic,
 )
@@ -44,7 +47,9 @@ def test_serve_accepts_the_document() -> None:
 
 def test_the_builders_accept_what_the_document_says() -> None:
     """The two sides of the contract meet only in these dictionaries."""
-    arguments = ClassifierArgs.model_validate(classifier_application(CHAMPION, Scale(replicas=2, threads=2))["args"])
+    arguments = ClassifierArgs.model_validate(
+        classifier_application(CHAMPION, Scale(replicas=Replicas(2, 2), threads=2))["args"]
+    )
     assert (arguments.version, arguments.bundle_uri, arguments.threads) == ("3", "file:///bundles/3", 2)
     RouterArgs.model_validate(router_application()["args"])
     ControlArgs.model_validate(control_application()["args"])
@@ -83,8 +88,23 @@ def test_another_variant_or_bundle_is_not_the_running_version() -> None:
 
 def test_replicas_are_the_fragments_unless_given() -> None:
     assert classifier_application(CHAMPION)["deployments"][0]["num_replicas"] == 1
-    assert classifier_application(CHAMPION, Scale(replicas=3))["deployments"][0]["num_replicas"] == 3
+    assert classifier_application(CHAMPION, Scale(replicas=Replicas(3, 3)))["deployments"][0]["num_replicas"] == 3
     assert classifier_application(CHAMPION)["deployments"][0]["num_replicas"] == 1, "fragments are not shared"
+
+
+def test_a_range_of_replicas_follows_the_load() -> None:
+    """Also as Serve reads it, which imports the policy and calls it."""
+    ranged = classifier_application(CHAMPION, Scale(replicas=Replicas(1, 4)))
+    (deployment,) = ranged["deployments"]
+    assert "num_replicas" not in deployment
+    with pytest.warns(DeprecationWarning, match="metrics_interval_s"):  # the only setting of it that Ray 2.60 obeys
+        config = AutoscalingConfig(**deployment["autoscaling_config"])
+    assert (config.min_replicas, config.max_replicas) == (1, 4)
+    assert config.upscale_delay_s < config.downscale_delay_s
+    assert config.policy.get_policy().__name__ == "by_demand"
+    (fixed,) = scaled(ranged, Replicas(2, 2))["deployments"]
+    assert fixed["num_replicas"] == 2
+    assert "autoscaling_config" not in fixed
 
 
 def test_another_bundle_of_the_same_version_runs_beside_and_is_found_again() -> None:

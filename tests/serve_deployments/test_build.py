@@ -37,14 +37,6 @@ def test_fragments_are_what_serve_takes(name: str) -> None:
     assert actor["num_cpus"] == getattr(CPU, name)
 
 
-def test_replicas_and_autoscaling_come_from_the_arguments() -> None:
-    config = options_of("serve_deployments.build:router", {"num_replicas": 3})[1]
-    assert config.num_replicas == 3
-    scaling = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 0.7}
-    config = options_of("serve_deployments.build:router", {"autoscaling": scaling})[1]
-    assert config.autoscaling_config.max_replicas == 4
-
-
 def test_a_replica_takes_more_calls_than_its_batch_has_images() -> None:
     """Serve counts the merged batch in images and the limit in calls, and warns when the limit is lower."""
     args = ClassifierArgs(bundle_uri="/b", version="1", max_batch=500)

@@ -24,13 +24,15 @@ class FakeHandle:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.batches: list[tuple[int, ...]] = []
+        self.waiting = -1.0
 
     def options(self, **options: str) -> FakeHandle:
         assert options["method_name"] == "predict"
         return self
 
-    async def remote(self, batch: np.ndarray) -> np.ndarray:
+    async def remote(self, batch: np.ndarray, waiting: float) -> np.ndarray:
         self.batches.append(batch.shape)
+        self.waiting = waiting
         if self.errors:
             raise self.errors.pop(0)
         return batch[:, 0, 0, :]
@@ -48,7 +50,8 @@ async def test_images_travel_as_one_array() -> None:
     handle = FakeHandle()
     rows = await client_of(handle).predict(IMAGES)
     assert [row.tolist() for row in rows] == [[3, 3, 3], [5, 5, 5]]
-    assert (await client_of(handle).predict(IMAGES[1:]))[0].tolist() == [5, 5, 5]
+    assert (await client_of(handle).predict(IMAGES[1:], waiting=2.5))[0].tolist() == [5, 5, 5]
+    assert handle.waiting == 2.5
     assert handle.batches == [(2, 2, 2, 3), (1, 2, 2, 3)]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.errors import ClusterError
 from serve_deployments import live_store
 from serve_deployments.live_store import ArmCounts, LiveStore
 from serve_deployments.metrics import Tally
@@ -20,6 +22,16 @@ def answer(
     request: str, version: str = "1", class_id: int = 0, *, arm: str = "champion", at: float = 100.0
 ) -> LoggedAnswer:
     return LoggedAnswer(request, 0, version, arm, class_id, 0.9, at)
+
+
+@contextlib.contextmanager
+def full_disk(store: LiveStore) -> Iterator[None]:
+    """SQLite then has no page more for this file."""
+    database = store._database
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    yield
+    database.execute("PRAGMA max_page_count = 1000000")
 
 
 @pytest.fixture
@@ -103,8 +115,47 @@ def test_it_stays_bounded(store: LiveStore, monkeypatch: pytest.MonkeyPatch) -> 
     assert "old" not in known
 
 
-def test_a_cut_file_is_an_error_and_not_silence(path: Path) -> None:
+def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a database" * 100)
-    with pytest.raises(Exception, match="not a database"):
+    with pytest.raises(ClusterError, match=r"live\.db cannot be opened: .*not a database"):
         LiveStore(path)
+    assert path.read_bytes() == b"not a database" * 100, "what may be somebody's only copy is left as it is"
+
+
+def test_a_full_disk_is_told_and_loses_nothing_that_was_there(store: LiveStore, path: Path) -> None:
+    store.add_answers([answer("a"), answer("b")])
+    store.add_feedback("a", 0, 0)
+    store.add_decision("admin", "version 2 is promoted", "better")
+    with full_disk(store):
+        refused = pytest.raises(ClusterError, match=r"live\.db cannot be written: database or disk is full")
+        with refused:
+            store.add_answers([answer(f"{number:0100}") for number in range(1000)])
+        with refused:
+            store.save_text("experiment", "x" * 100_000)
+        with refused:
+            store.add_decision("admin", "why", "y" * 100_000)
+        assert store.counts(0, TESTED) == {"1": ArmCounts(1, 1)}, "what is there can still be read"
+        assert len(store.decisions()) == 1
+        assert store.text("experiment") is None
+    assert store.add_feedback("b", 0, 0), "once there is room, it goes on"
+    store.add_answers([answer("c")])
+    store.close()
+    again = LiveStore(path)
+    assert again.counts(0, TESTED) == {"1": ArmCounts(2, 2)}
+    assert again.add_feedback("c", 0, 1)
+    again.close()
+
+
+def test_a_commit_that_fails_is_undone(store: LiveStore) -> None:
+    """As when the disk is full only at the end: the next transaction must not find the last one open."""
+    store._database.execute("PRAGMA foreign_keys = ON")
+    store._database.execute("CREATE TABLE parent (name TEXT PRIMARY KEY)")
+    store._database.execute(
+        "CREATE TABLE child (name TEXT REFERENCES parent (name) DEFERRABLE INITIALLY DEFERRED)"  # checked by COMMIT
+    )
+    with pytest.raises(ClusterError, match="FOREIGN KEY"), store._transaction() as database:
+        database.execute("INSERT INTO child VALUES ('orphan')")
+    store.save_text("experiment", "1")
+    assert store.text("experiment") == "1"
+    assert store._read("SELECT count(*) FROM child", ()) == [(0,)]

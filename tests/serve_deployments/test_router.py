@@ -33,14 +33,17 @@ class FakeClient:
         self.model = OnnxClassifier(folder / "model.onnx")
         self.replicas = 1
         self.calls: list[int] = []
+        self.waiting: list[float] = []
+        """What the router said with each call."""
         self.failure: Exception | None = None
         self.holds: asyncio.Event | None = None
         """Answers wait for it."""
         self.shift = 0
         """Classes that its answers are off by."""
 
-    async def predict(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    async def predict(self, images: Sequence[np.ndarray], waiting: float = 0.0) -> list[np.ndarray]:
         self.calls.append(len(images))
+        self.waiting.append(waiting)
         if self.holds is not None:
             await self.holds.wait()
         if self.failure is not None:
@@ -536,3 +539,18 @@ async def test_at_overload_nothing_is_decoded_in_vain(
             await service.classify([colour_png(0)], ANYBODY)
     client.holds.set()
     assert await asyncio.gather(*waiting) == ["1", "1", "1"]
+
+
+async def test_each_call_says_how_many_images_wait_for_its_replica(applications: Applications) -> None:
+    service = Service(RouterArgs(max_batch=1))
+    client = applications.deploy("1")
+    client.replicas = 2
+    await service.fleet.apply(applications.traffic(1, **{"1": 1}))
+    client.holds = asyncio.Event()
+    client.waiting.clear()
+    callers = [asyncio.create_task(answered_by(service)) for _ in range(7)]
+    await until(lambda: service.fleet["1"].batcher.queued == 5)
+    client.holds.set()
+    await asyncio.gather(*callers)
+    assert client.waiting[:2] == [2.5, 2.5]
+    assert client.waiting[-1] == 0

@@ -1,0 +1,167 @@
+"""Runs HAProxy for Serve so that its port is listened on, whatever is killed. Nothing but the standard library.
+
+    haproxy_guard.py HAPROXY_BINARY ARGUMENTS...       what `RAY_SERVE_HAPROXY_BINARY_PATH` runs
+
+Ray 2.60 alone leaves gaps. When HAProxy dies, nobody listens until Serve has missed three health checks of its proxy
+and started another. When Serve's proxy actor dies, or Serve gives it up, its HAProxy is killed with it; and the next
+one listens before it knows of any application, so that it answers 404.
+
+So this process, before it becomes HAProxy, leaves the group of processes that ends with the actor, and starts a
+watcher: where HAProxy ends, nobody listens, and there is somebody to send requests to, the watcher runs one with the
+same configuration. Where such a stand-in still runs, or a former actor's HAProxy, the next actor's listens nowhere
+until it is told of an application; then it takes over their sockets, and they end when they have answered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+UNREACHED_S = 5.0
+"""A HAProxy that no actor looks after ends when for so long there was no server that it could send requests to."""
+_LOOK_S = 0.1
+_STAND_IN, WAITING, _LEFT = ".sub", ".new", ".old"
+"""End the names of files: of a stand-in, of one that waits for an application, and of what a former one left. Short,
+because the path of a socket ends at 107 bytes, of which HAProxy takes a dozen more while it starts."""
+_SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
+_BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
+_ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
+_SERVER = re.compile(r"^\s*server \S+ (\S+):(\d+)", re.MULTILINE)
+_FRONTEND = re.compile(r"^frontend http_frontend\s+bind (\S*):(\d+)", re.MULTILINE)
+
+
+def write_command(folder: Path, haproxy: str) -> Path:
+    """An executable file in `folder` that runs this module with that binary."""
+    command = folder / "haproxy"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" "{haproxy}" "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    return command
+
+
+def main(haproxy: str, arguments: Sequence[str]) -> None:
+    """Becomes HAProxy. Its process id stays this one's, by which Serve knows it."""
+    config, own, actor = Path(arguments[arguments.index("-f") + 1]), os.getpid(), os.getppid()
+    text = config.read_text(encoding="utf-8")
+    ends = os.pidfd_open(own), os.pidfd_open(actor)  # each can be read once its process has ended
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:  # nobody's child: HAProxy would not know what to do with one
+            watch(haproxy, config, text, *ends)
+        os._exit(0)
+    os.wait()
+    os.setsid()
+    os.execv(haproxy, [haproxy, *_arguments(config, text, actor, arguments)])
+
+
+def watch(haproxy: str, config: Path, text: str, haproxy_end: int, actor_end: int) -> None:
+    """Stands in for a HAProxy that has ended, if it has to. text: its configuration. The ends are pidfds."""
+    _look_after(haproxy_end, actor_end, text)
+    while not _is_listened_on(text) and _is_of_use(text):
+        stand_in = Path(str(config) + _STAND_IN)
+        # It has an administration socket of its own: Serve has to see that its own HAProxy is gone.
+        stand_in.write_text(_SOCKET.sub(rf"\1\2{_STAND_IN}", text), encoding="utf-8")
+        process = subprocess.Popen([haproxy, "-db", "-dR", "-f", str(stand_in)])
+        _look_after(os.pidfd_open(process.pid), actor_end, text)
+        process.wait()
+
+
+def _look_after(end: int, actor_end: int, text: str) -> None:
+    """Returns when that HAProxy has ended, which it has to when there is no actor and nothing to do any more."""
+    useless_s = 0.0
+    while not _ended(end, _LOOK_S):
+        if not _ended(actor_end, 0):
+            continue
+        useless_s = 0.0 if _is_of_use(text) else useless_s + _LOOK_S
+        if useless_s > UNREACHED_S:
+            signal.pidfd_send_signal(end, signal.SIGKILL)
+
+
+def _arguments(config: Path, text: str, actor: int, given: Sequence[str]) -> list[str]:
+    """Those that HAProxy gets: others than Serve's where HAProxies run that this actor does not know."""
+    left = [str(pid) for pid, parent in _haproxies(config) if parent != actor]
+    if not left:
+        return list(given)
+    path = _socket_of(text)
+    if not _ROUTE.search(text):
+        _keep(path)
+        waiting = Path(str(config) + WAITING)
+        waiting.write_text(_BIND.sub(rf"\1abns@manta-{os.getpid()}-\2", text), encoding="utf-8")
+        return [str(waiting) if word == str(config) else word for word in given]
+    arguments = list(given)
+    if "-x" in arguments:  # the socket of one that waits, which listens nowhere
+        del arguments[(place := arguments.index("-x")) : place + 2]
+    if Path(path + _LEFT).exists():  # with the others it hands over this socket too, which belongs under its own name
+        Path(path + _LEFT).replace(path)
+    open_ones = [each for each in (path + _STAND_IN, path) if _connects(socket.AF_UNIX, each)]
+    return [*arguments, "-sf", *left, *(["-x", open_ones[0]] if open_ones else [])]
+
+
+def _keep(path: str) -> None:
+    """The administration socket stays within reach under another name, when the next HAProxy puts its own there."""
+    Path(path + _LEFT).unlink(missing_ok=True)
+    if Path(path).exists():
+        os.link(path, path + _LEFT)
+
+
+def _haproxies(config: Path) -> list[tuple[int, int]]:
+    """Process id and parent of each that runs with this configuration, or stands in for one that did."""
+    found = []
+    files = {str(config), str(config) + _STAND_IN, str(config) + WAITING}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if Path(words[0]).name != "haproxy" or not files & set(words):
+                continue
+            found.append((int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])))
+        except (OSError, ValueError):
+            continue  # it has just ended
+    return [(pid, parent) for pid, parent in found if pid != os.getpid()]
+
+
+def _socket_of(text: str) -> str:
+    found = _SOCKET.search(text)
+    return found[2] if found else ""
+
+
+def _is_listened_on(text: str) -> bool:
+    """Whether anybody takes connections where this configuration does."""
+    found = _FRONTEND.search(text)
+    if found is None:
+        return True  # a configuration of another Ray, in which nothing can be said
+    return _reaches("127.0.0.1" if found[1] in ("", "*", "0.0.0.0") else found[1], int(found[2]))
+
+
+def _is_of_use(text: str) -> bool:
+    """Whether any server of this configuration takes connections: none does when Serve was stopped."""
+    return any(_reaches(host, int(port)) for host, port in _SERVER.findall(text))
+
+
+def _reaches(host: str, port: int) -> bool:
+    host = host.strip("[]")
+    return _connects(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+
+
+def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(address)
+        except OSError:
+            return False
+    return True
+
+
+def _ended(end: int, wait_s: float | None) -> bool:
+    """Whether it has, after waiting for so long at most; None: for ever."""
+    return bool(select.select([end], [], [], wait_s)[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

