@@ -44,6 +44,8 @@ class ServeState:
     host: str | None
     port: int | None
     applications: Mapping[str, ServedApplication]
+    grpc_port: int | None = None
+    """None where no gRPC service runs."""
 
     @property
     def declared(self) -> dict[str, Mapping[str, Any]]:
@@ -69,11 +71,12 @@ class ServeClient:
 
     def state(self) -> ServeState:
         details = self._dashboard.get(_PATH)
-        http_options = details.get("http_options") or {}
+        http_options, grpc_options = details.get("http_options") or {}, details.get("grpc_options") or {}
         return ServeState(
             host=http_options.get("host"),
             port=http_options.get("port"),
             applications={name: _application(each) for name, each in details["applications"].items()},
+            grpc_port=grpc_options.get("port") if grpc_options.get("grpc_servicer_functions") else None,
         )
 
     def put(self, document: Mapping[str, Any]) -> None:
