@@ -226,9 +226,8 @@ async def scenario(bundles: Path, chance: random.Random, args: RouterArgs, calle
     assert not pending
     seen["cancelled"] += sum(task.cancelled() for task in done)
     assert [task.exception() for task in done if not task.cancelled() and task.exception()] == []
-    for version in service.fleet.versions:
-        await until(lambda batcher=version.batcher: batcher.batches_in_flight == 0)  # type: ignore[misc]
-        assert (version.batcher.queued, version.batcher.in_flight) == (0, 0)
+    batchers = [version.batcher for version in service.fleet.versions]  # shadows may still be waiting
+    await until(lambda: not any(each.batches_in_flight or each.queued or each.in_flight for each in batchers))
     assert bodies._held == 0
     rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in rest:
@@ -239,7 +238,7 @@ async def scenario(bundles: Path, chance: random.Random, args: RouterArgs, calle
 def test_each_caller_gets_the_answer_to_its_own_image(bundles: Path) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=20, deadline=None, derandomize=True, database=None)
     @given(
         seed=st.integers(0, 2**32),
         max_batch=st.integers(1, 12),
