@@ -239,7 +239,9 @@ def test_service_options_are_arguments_of_the_router_and_stay(served: dict[str, 
     live = replaced(TrafficFile(revision=3), "colours", served["1"])
     router = {**with_traffic(router_application(), live), "args": {"max_batch": 8, "cache_entries": 5}}
     running = {
-        "router": ServedApplication(name="router", status="RUNNING", failure="", config=router, replicas=1),
+        "router": ServedApplication(
+            name="router", status="RUNNING", failure="", config=router, replicas=1, running_pids=()
+        ),
     }
     state = ServeState(host=HOST, port=8000, applications=running)
     plan = deployment.plan_change(state, live, options={"cache_entries": 7, "max_images": 100})
