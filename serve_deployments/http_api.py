@@ -41,6 +41,7 @@ from serve_deployments.request_body import (
     read_object,
     read_predict,
 )
+from serve_deployments.request_headers import header
 from serve_deployments.request_log import RequestLog, remember_answer
 from serve_deployments.route_table import Handler, Routes, RouteTable
 
@@ -138,7 +139,7 @@ class HttpApi:
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
         started, failure = time.perf_counter(), None
-        sent_id = request.headers.get(REQUEST_ID)
+        sent_id = header(request, REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
         route = self._table.find(request)
         response = self._cors.preflight(request)

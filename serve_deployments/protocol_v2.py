@@ -25,6 +25,7 @@ from serve_deployments.content_coding import WORTH_IT, accepted_encoding, compre
 from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.problem import Forbidden, problem
 from serve_deployments.request_body import MODEL_VERSION, USER_ID, Bodies, decode_base64, read_header, read_object
+from serve_deployments.request_headers import header
 from serve_deployments.request_log import remember_answer
 from serve_deployments.route_table import Routes
 from serve_deployments.v2_request import ENCODED, HEADER_LENGTH, InferRequest, json_size, read_infer
@@ -121,7 +122,7 @@ class ProtocolV2:
         started = time.perf_counter()
         deployment, version = self._find(request)
         body = await self._bodies.read_content(request)
-        size = json_size(body, request.headers.get(HEADER_LENGTH))
+        size = json_size(body, header(request, HEADER_LENGTH))
         asked = await _in_turn(size, read_infer, body, size, version.manifest.input, self._max_images)
         user_id = asked.user_id or read_header(request, USER_ID)
         pinned = request.path_params.get("version") or read_header(request, MODEL_VERSION)
