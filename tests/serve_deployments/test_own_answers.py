@@ -238,7 +238,7 @@ async def scenario(bundles: Path, chance: random.Random, args: RouterArgs, calle
 def test_each_caller_gets_the_answer_to_its_own_image(bundles: Path) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=20, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    @settings(max_examples=50, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
     @given(
         seed=st.integers(0, 2**32),
         max_batch=st.integers(1, 12),
