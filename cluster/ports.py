@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import psutil
 from app.errors import ClusterError, PortInUse
 
 _FIRST_BLOCK, _LAST_BLOCK, _BLOCK = 20000, 29500, 500
+_FOR_SERVERS = range(10_000, _FIRST_BLOCK)
+"""Below those that systems give to outgoing connections: 32768 and up on Linux, 49152 and up elsewhere."""
 """Below the range that systems hand out to outgoing connections, and outside Serve's own 30000 to 31000."""
 
 
@@ -54,11 +57,14 @@ def check_port_free(host: str, port: int, *, option: str = "--port") -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on right now, and that no outgoing connection is given in the meantime.
+
+    Raises ClusterError when none is found.
+    """
+    for port in random.sample(_FOR_SERVERS, 100):
+        if _is_free(host, port):
+            return port
+    raise ClusterError(f"no free port between {_FOR_SERVERS.start} and {_FOR_SERVERS.stop} was found")
 
 
 def free_serve_ports() -> ServePorts:
