@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -55,13 +56,15 @@ def output(**parameters: object) -> dict[str, Any]:
 
 NESTED, FLAT, RAW = PIXELS.tolist(), PIXELS.ravel().tolist(), PIXELS.tobytes()
 TWO_FILES = behind_length(RED, BLUE)
-ZIPPED = infer(images(FLAT))[3]
-GOOD = [
-    *(
-        ("POST", INFER, {"content-encoding": kind}, squeeze(ZIPPED))
-        for kind, squeeze in (("gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", gzip.compress))
-    ),
-    ("POST", INFER, {"content-encoding": "identity", "accept-encoding": "gzip;q=0, deflate"}, ZIPPED),
+BODY = infer(images(FLAT))[3]
+CODINGS: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ("gzip", gzip.compress),
+    ("GZIP", gzip.compress),
+    ("deflate", zlib.compress),
+]
+GOOD: list[Sent] = [
+    *(("POST", INFER, {"content-encoding": name}, compress(BODY)) for name, compress in CODINGS),
+    ("POST", INFER, {"content-encoding": "identity", "accept-encoding": "gzip;q=0, deflate"}, BODY),
     infer(images(NESTED)),
     infer(images(FLAT), id="mine"),
     infer(images(FLAT), id="large enough to be compressed " * 100),
@@ -135,6 +138,15 @@ BAD_INPUTS: list[object] = [
     files([b64(RED)]),
     files(b64(RED[:16] + (100_000).to_bytes(4) * 2 + RED[24:])),
 ]
+BAD_PARAMETERS: list[dict[str, object]] = [
+    {"binary_data": 1},
+    {"binary_data": None},
+    {"classification": -1},
+    {"classification": 1.0},
+    {"classification": "2"},
+    {"classification": True},
+    {"shared_memory_region": "x"},
+]
 BAD_OUTPUTS: list[object] = [
     3,
     [3],
@@ -143,22 +155,11 @@ BAD_OUTPUTS: list[object] = [
     [{"name": 3}],
     [{"name": "probabilities"}] * 2,
     [{"name": "probabilities", "parameters": 3}],
-    *(
-        output(**parameters)["outputs"]
-        for parameters in (
-            {"binary_data": 1},
-            {"binary_data": None},
-            {"classification": -1},
-            {"classification": 1.0},
-            {"classification": "2"},
-            {"classification": True},
-            {"shared_memory_region": "x"},
-        )
-    ),
+    *(output(**parameters)["outputs"] for parameters in BAD_PARAMETERS),
 ]
 CUT = TWO_FILES[:-1]
 MORE = TWO_FILES + b"x"
-BAD = [
+BAD: list[Sent] = [
     *(infer(each) for each in BAD_INPUTS),
     *(infer(images(FLAT), outputs=outputs) for outputs in BAD_OUTPUTS),
     infer(),
@@ -181,10 +182,10 @@ BAD = [
     ("POST", INFER, {"content-encoding": "br"}, b"{}"),
     ("POST", INFER, {"content-encoding": "gzip"}, b"{}"),
     ("POST", INFER, {"content-encoding": "gzip"}, b""),
-    ("POST", INFER, {"content-encoding": "gzip"}, gzip.compress(ZIPPED)[:-5]),
-    ("POST", INFER, {"content-encoding": "gzip"}, gzip.compress(ZIPPED) + b"x"),
+    ("POST", INFER, {"content-encoding": "gzip"}, gzip.compress(BODY)[:-5]),
+    ("POST", INFER, {"content-encoding": "gzip"}, gzip.compress(BODY) + b"x"),
     ("POST", INFER, {"content-encoding": "gzip"}, gzip.compress(bytes(70_000))),
-    ("POST", INFER, {"content-encoding": "deflate"}, gzip.compress(ZIPPED)),
+    ("POST", INFER, {"content-encoding": "deflate"}, gzip.compress(BODY)),
     infer(images(FLAT), path="/v2/models/other/infer"),
     infer(images(FLAT), path="/v2/models/colours/versions/2/infer"),
 ]
