@@ -1,4 +1,6 @@
 // manta-engine: classifies files and folders, and measures.
+#include "program/main.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <iostream>
@@ -8,7 +10,6 @@
 #include "benchmark.hpp"
 #include "image_files.hpp"
 #include "manta/engine.hpp"
-#include "program/main.hpp"
 #include "report.hpp"
 
 namespace manta::cli {

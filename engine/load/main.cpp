@@ -4,6 +4,8 @@
 //
 // Prints one JSON object: requests, errors, seconds, latency. An error is a connection that broke or an answer that is
 // not 200. Its own cost is about that of a read and a write, so that one core of it keeps several of a server busy.
+#include "program/main.hpp"
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
@@ -23,7 +25,6 @@
 #include "manta/latency.hpp"
 #include "program/arguments.hpp"
 #include "program/json_writer.hpp"
-#include "program/main.hpp"
 
 namespace {
 
@@ -149,8 +150,9 @@ int run(const std::vector<std::string>& arguments) {
   const std::string body((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const std::string request = "POST " + arguments[1] + " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: " + arguments[2] +
                               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  const asio::ip::tcp::endpoint server(asio::ip::address_v4::loopback(),
-                                       static_cast<std::uint16_t>(manta::program::whole_number("PORT", arguments[0], 1, 65535)));
+  const asio::ip::tcp::endpoint server(
+      asio::ip::address_v4::loopback(),
+      static_cast<std::uint16_t>(manta::program::whole_number("PORT", arguments[0], 1, 65535)));
   const int connections = manta::program::small_count("CONNECTIONS", arguments[4], 65535);
   const auto duration = std::chrono::duration<double>(manta::program::seconds("SECONDS", arguments[5]));
 

@@ -93,7 +93,8 @@ Probabilities infer(const manta::Engine& engine, const Images& images) {
     engine.infer(images.data(), count, values->data());
   }
   float* data = values->data();
-  const nb::capsule owner(values.release(), [](void* memory) noexcept { delete static_cast<std::vector<float>*>(memory); });
+  const nb::capsule owner(values.release(),
+                          [](void* memory) noexcept { delete static_cast<std::vector<float>*>(memory); });
   return Probabilities(data, {count, engine.classes()}, owner);
 }
 
@@ -121,8 +122,8 @@ void bind_answers(nb::module_& module) {
 
 void bind_engine(nb::module_& module) {
   nb::class_<manta::Engine>(module, "Engine", "A loaded model. Any number of threads may use it at once.")
-      .def("__init__", &construct, nb::arg("model"), nb::kw_only(), nb::arg("variant") = "fp32",
-           nb::arg("threads") = 1, nb::arg("gpu") = false, nb::arg("max_pixels") = manta::kMaxPixels,
+      .def("__init__", &construct, nb::arg("model"), nb::kw_only(), nb::arg("variant") = "fp32", nb::arg("threads") = 1,
+           nb::arg("gpu") = false, nb::arg("max_pixels") = manta::kMaxPixels,
            "model: a bundle's folder, or one .onnx file of it. Raises NotFound, BrokenModel or BadInput.")
       .def("classify", &classify, nb::arg("data"), nb::arg("top_k") = manta::kDefaultTopK,
            "An encoded image. Raises BadImage, and BadInput for a top_k below 1.")

@@ -9,13 +9,12 @@ void Duration::add(std::chrono::steady_clock::duration duration, std::uint64_t t
 }
 
 void BatchStatistics::add(const RanBatch& batch) {
-  const auto begun = std::chrono::system_clock::now() -
-                     std::chrono::duration_cast<std::chrono::system_clock::duration>(batch.took);
+  const auto begun =
+      std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::system_clock::duration>(batch.took);
   const auto entries = static_cast<std::int64_t>(batch.entries);
   const auto until_the_end = batch.waited_in_all + batch.took * entries;
   const std::lock_guard<std::mutex> lock(mutex_);
-  totals_.last_milliseconds =
-      std::chrono::duration_cast<std::chrono::milliseconds>(begun.time_since_epoch()).count();
+  totals_.last_milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(begun.time_since_epoch()).count();
   totals_.queue.add(batch.waited_in_all, batch.entries);
   if (!batch.answered) {
     totals_.fail.add(until_the_end, batch.entries);

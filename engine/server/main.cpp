@@ -1,9 +1,10 @@
 // manta-engine-server: the HTTP API of a model.
+#include "program/main.hpp"
+
 #include <csignal>
 #include <iostream>
 #include <opencv2/core.hpp>
 
-#include "program/main.hpp"
 #include "server.hpp"
 
 namespace manta::server {

@@ -20,8 +20,8 @@ struct Form {
 // 2 files, 1000 fields or a field of more than 1 MiB.
 [[nodiscard]] Form read_form(std::string_view content_type, std::string_view body);
 
-// The value of a parameter in a header such as `form-data; name="x"; filename="y"`, unquoted. `name` is in small letters, the
-// header's may be in any.
+// The value of a parameter in a header such as `form-data; name="x"; filename="y"`, unquoted. `name` is in small
+// letters, the header's may be in any.
 [[nodiscard]] std::optional<std::string> header_parameter(std::string_view header, std::string_view name);
 
 }  // namespace manta::server

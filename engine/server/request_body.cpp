@@ -43,9 +43,8 @@ std::string_view without_data_url(std::string_view text) {
 
 // About how many values a JSON text has, counted without parsing it; none of these letters is one of base64's.
 std::size_t values_in(std::string_view json) {
-  return static_cast<std::size_t>(std::count_if(json.begin(), json.end(), [](char letter) {
-    return letter == ',' || letter == '[' || letter == '{';
-  }));
+  return static_cast<std::size_t>(std::count_if(
+      json.begin(), json.end(), [](char letter) { return letter == ',' || letter == '[' || letter == '{'; }));
 }
 
 [[noreturn]] void refuse_text(std::string_view name) {
@@ -136,8 +135,8 @@ std::string media_type(const Request& request) {
 }
 
 [[noreturn]] void refuse_media_type(const std::string& kind, const std::string& supported) {
-  throw HttpError(415, "content type " + (kind.empty() ? "(none)" : printable(kind)) +
-                           " is not supported: send " + supported);
+  throw HttpError(
+      415, "content type " + (kind.empty() ? "(none)" : printable(kind)) + " is not supported: send " + supported);
 }
 
 void read_json_image(Exchange& exchange, dom::parser& parser) {

@@ -57,7 +57,8 @@ Shard::Shard(const Shared& shared)
                {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
                 shared.inline_images},
                shared.engine.input_bytes(), shared.engine.classes()),
-      api_(shared.engine, batcher_, shared.metrics, {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels},
+      api_(shared.engine, batcher_, shared.metrics,
+           {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels},
            shared.model_version,
            {
                [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },

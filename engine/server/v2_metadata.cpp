@@ -14,8 +14,8 @@ using program::JsonWriter;
 using program::StringOutput;
 
 constexpr std::string_view kPlatform = "onnxruntime_onnx";
-constexpr std::array<std::string_view, 6> kExtensions = {
-    "binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "statistics"};
+constexpr std::array<std::string_view, 6> kExtensions = {"binary_tensor_data", "classification", "model_configuration",
+                                                         "model_repository",   "parameters",     "statistics"};
 
 // The text of a JSON object, whose members `write` writes.
 template <typename Write>

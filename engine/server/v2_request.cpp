@@ -130,8 +130,8 @@ Input read_input(Value inputs, std::string_view behind) {
   const dom::object values = only_input(inputs);
   const auto name = text_of(field(values, "name"));
   if (!name || (*name != kImages && *name != kEncoded)) {
-    throw HttpError(400, "there is no input " + shown(field(values, "name")) +
-                             ": give `images` (UINT8) or `encoded` (BYTES)");
+    throw HttpError(
+        400, "there is no input " + shown(field(values, "name")) + ": give `images` (UINT8) or `encoded` (BYTES)");
   }
   const std::string what = "input `" + std::string(*name) + "`";
   const auto parameters = parameters_of(values, what);
@@ -152,8 +152,8 @@ Input read_input(Value inputs, std::string_view behind) {
 
 void check_datatype(const Input& input, std::string_view expected) {
   if (text_of(input.datatype) == expected) return;
-  throw HttpError(400, "input `" + input.name + "` must have datatype " + std::string(expected) + ", not " +
-                           shown(input.datatype));
+  throw HttpError(
+      400, "input `" + input.name + "` must have datatype " + std::string(expected) + ", not " + shown(input.datatype));
 }
 
 void read_pixels(const Input& input, Exchange& exchange, const ModelInfo& model, std::size_t max_images) {

@@ -1,8 +1,6 @@
 // The batcher with a model that adds one: no HTTP, no threads, and a clock that only the time-out needs.
 #include "batcher.hpp"
 
-#include "batch_statistics.hpp"
-
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -12,6 +10,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "batch_statistics.hpp"
 
 namespace manta::server {
 namespace {

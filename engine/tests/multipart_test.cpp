@@ -35,7 +35,8 @@ TEST(Multipart, WhatLooksLikeABoundaryWithinContentIsContent) {
 
 TEST(Multipart, HeadersInAnyCaseAndManyOfThem) {
   const std::string body =
-      "\r\n--XX\r\nContent-Type: image/png\r\ncontent-DISPOSITION: form-data; NAME=\"f\"; FileName=\"x\"\r\nX: y\r\n\r\n"
+      "\r\n--XX\r\nContent-Type: image/png\r\ncontent-DISPOSITION: form-data; NAME=\"f\"; FileName=\"x\"\r\nX: "
+      "y\r\n\r\n"
       "data\r\n--XX--";
   EXPECT_EQ(read_form(kType, body).files.at(0), "data");
 }

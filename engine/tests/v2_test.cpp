@@ -73,7 +73,8 @@ TEST(V2, Shapes) {
   EXPECT_EQ(Data("[0, 8]").shape({-1, 8}), "input `x` must hold 1 to 9 images, not 0");
   EXPECT_EQ(Data("[10, 8]").shape({-1, 8}), "input `x` must hold 1 to 9 images, not 10");
   EXPECT_EQ(Data("[8]").shape({-1, 8}), "input `x` must have shape [-1, 8] (-1 is the number of images), not [8]");
-  EXPECT_EQ(Data("[1, 8.0]").shape({-1, 8}), "input `x` must have shape [-1, 8]; `shape` must be a list of whole numbers");
+  EXPECT_EQ(Data("[1, 8.0]").shape({-1, 8}),
+            "input `x` must have shape [-1, 8]; `shape` must be a list of whole numbers");
   EXPECT_EQ(Data("[]").shape({-1}), "input `x` must have shape [-1] (-1 is the number of images), not []");
 }
 

@@ -5,7 +5,8 @@
 //   for (const auto& best : engine.classify(bytes).predictions) ...
 //
 // An Engine can be moved, not copied; one that was moved from can only be assigned to or destroyed. All const members
-// may be called from any number of threads at once; more threads that call use cores better than EngineOptions::threads.
+// may be called from any number of threads at once; more threads that call use cores better than
+// EngineOptions::threads.
 #pragma once
 
 #include <cstddef>
