@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 
-from app.errors import BadInput, ClusterError, MantaError, NotFound, error_named
+from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound, error_named
 
 _POLL_S = 0.3
-_BY_STATUS: Mapping[int, type[MantaError]] = {400: BadInput, 404: NotFound}
+_BY_STATUS: Mapping[int, type[MantaError]] = {400: BadInput, 404: NotFound, 409: Conflict}
 
 
 class AdminClient:

@@ -14,6 +14,12 @@ def http_host() -> str:
     return os.environ.get("MANTA_HTTP_HOST", "127.0.0.1")
 
 
+def grpc_port() -> int | None:
+    """Where the gRPC service listens, `MANTA_GRPC_PORT`; None, as it is unless the user asks otherwise, for nowhere."""
+    port = os.environ.get("MANTA_GRPC_PORT", "")
+    return int(port) if port.isdecimal() and 0 < int(port) < 65536 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """The one folder that holds all state, `MANTA_HOME` (default `~/.manta`).

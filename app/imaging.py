@@ -23,15 +23,15 @@ MAX_PIXELS = 64_000_000
 """Width times height. A 6000x4000 photograph has 24 million; 64 million are 192 MB decoded."""
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, header: ImageHeader | None = None) -> np.ndarray:
     """A JPEG, PNG, BMP or WebP image as uint8 [H, W, 3] RGB, turned upright as its EXIF data says.
 
     Grey and palette images become RGB, alpha is dropped (not blended), 16 bits keep the upper 8.
     Raises ImageTooLarge from the header alone, before any pixel is decoded; BadImage for what is not
     an image, is cut off, or cannot be decoded. A JPEG damaged in the middle but whole in length decodes:
-    libjpeg repairs what it can and only says so on stderr.
+    libjpeg repairs what it can and only says so on stderr. header: that of the data, where it was read already.
     """
-    header = read_header(data)
+    header = header or read_header(data)
     if header.width * header.height > max_pixels:
         raise ImageTooLarge(f"the image has {header.width}x{header.height} pixels, the limit is {max_pixels:,} in all")
     check_whole(data, header)

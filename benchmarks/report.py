@@ -61,7 +61,7 @@ class Report:
         parts = [
             self.heading,
             self.summary,
-            aligned([("what", "median", "min..max (runs)", "unit"), *cells]),
+            aligned([("what", "median", "min..max (runs)", "unit"), *cells]) if cells else "",
             aligned([("ratio", "median", "min..max (runs)", "bar"), *self.ratio_cells]),
             "\n".join(f"not measured: {what}: {reason}" for what, reason in self.missing.items()),
         ]

@@ -10,13 +10,13 @@ When step 1 or 2 fails the document from before is put back; what it names still
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.alike import check_alike
 from app.artifact import local_folder, read_manifest
-from app.config import DEFAULT_HTTP_PORT, Home, http_host
+from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
 from app.errors import ClusterError
 from app.traffic_changes import replaced
 from app.traffic_file import TrafficFile
@@ -32,6 +32,7 @@ from cluster.serve_document import (
     place,
     router_application,
     scaled,
+    with_options,
     with_traffic,
 )
 from cluster.serve_lock import changing
@@ -52,6 +53,17 @@ class Address:
 
     host: str = field(default_factory=http_host)
     port: int = DEFAULT_HTTP_PORT
+    grpc_port: int | None = field(default_factory=grpc_port)
+
+    def document(self, applications: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The Serve document that has these applications listen here."""
+        return build_document(applications, host=self.host, port=self.port, grpc_port=self.grpc_port)
+
+    def check_free(self) -> None:
+        """Raises PortInUse."""
+        check_port_free(self.host, self.port)
+        if self.grpc_port is not None:
+            check_port_free(self.host, self.grpc_port, option="MANTA_GRPC_PORT")
 
     @property
     def url(self) -> str:
@@ -74,6 +86,12 @@ class Plan:
         return [name for name, config in self.after.items() if name != ROUTER and config != self.before.get(name)]
 
     @property
+    def router_restarts(self) -> bool:
+        """It is new, or its arguments differ; a traffic file alone is taken over in place."""
+        before = self.before.get(ROUTER)
+        return before is None or before.get("args") != self.after[ROUTER].get("args")
+
+    @property
     def dropped(self) -> list[str]:
         return [name for name in self.before if name not in self.after]
 
@@ -82,8 +100,8 @@ def start_serve(client: ServeClient, address: Address) -> None:
     """Starts Serve's controller and proxy without an application, which a first deployment then does not wait for."""
     state = client.state()
     if state.port is None:
-        check_port_free(address.host, address.port)
-        client.put(build_document((), host=address.host, port=address.port))
+        address.check_free()
+        client.put(address.document(()))
 
 
 def change(
@@ -93,6 +111,7 @@ def change(
     *,
     address: Address | None = None,
     scale: Scale | None = None,
+    options: Mapping[str, Any] | None = None,
     timeout_s: float = 120.0,
     on_progress: Progress | None = None,
     check: Check = lambda _url: None,
@@ -100,11 +119,13 @@ def change(
     """Puts the traffic file into effect that `make` makes of the present one, one revision later, and returns it.
 
     Versions that it names and that do not run yet are started first, with `scale`; those it no longer names are
-    dropped. `address` is for a service that may not run yet. `check` is called with the service's URL before anything
+    dropped. `options` are those of the service that change (`app/service_options.py`), with which the router starts
+    anew. `address` is for a service that may not run yet. `check` is called with the service's URL before anything
     is dropped. Nobody else changes the service meanwhile.
 
-    Raises what `make` raises, BadInput for versions that cannot be served together, PortInUse, ClusterError with
-    a version's own failure, and what `check` raises, after which the old versions serve as before.
+    Raises what `make` raises, BadInput for versions that cannot be served together and for options that do not fit
+    those that are set, PortInUse, ClusterError with a version's own failure, and what `check` raises, after which the
+    old versions serve as before.
     """
     with changing(home):
         state = client.state()
@@ -112,16 +133,16 @@ def change(
         live = state.traffic or TrafficFile()
         traffic = make(live, state.declared).after(live)
         _check_alike(traffic)
-        plan = plan_change(state, traffic, scale)
+        plan = plan_change(state, traffic, scale, options)
         try:
-            if plan.added or ROUTER not in plan.before:
+            if plan.added or plan.router_restarts:
                 _put(client, {**plan.before, **plan.after}, plan.traffic_before, address)
                 client.wait_until_running([ROUTER, *plan.added], timeout_s=timeout_s, on_progress=on_progress)
             _put(client, {**plan.before, **plan.after}, plan.traffic_after, address)
             client.wait_until_running([ROUTER], timeout_s=timeout_s, on_progress=on_progress)
             check(address.url)
         except BaseException:
-            client.put(build_document(plan.before.values(), host=address.host, port=address.port))
+            client.put(address.document(plan.before.values()))
             raise
         if plan.dropped:
             time.sleep(_DRAIN_S)
@@ -140,6 +161,7 @@ def put_live(
     variant: str = "fp32",
     port: int,
     scale: Scale | None = None,
+    options: Mapping[str, Any] | None = None,
     on_progress: Progress | None = None,
     check: Check = lambda _url: None,
 ) -> str:
@@ -157,8 +179,17 @@ def put_live(
         wait_until_answering(url)
         check(url)
 
-    address = Address(port=port)
-    change(client, home, alone, address=address, scale=scale, on_progress=on_progress, check=answers_and_passes)
+    address = Address(port=port, grpc_port=grpc_port() or client.state().grpc_port)
+    change(
+        client,
+        home,
+        alone,
+        address=address,
+        scale=scale,
+        options=options,
+        on_progress=on_progress,
+        check=answers_and_passes,
+    )
     return address.url
 
 
@@ -172,14 +203,24 @@ def service_port(client: ServeClient, wanted: int | None) -> int:
     return wanted or client.state().port or DEFAULT_HTTP_PORT
 
 
-def plan_change(state: ServeState, traffic: TrafficFile, scale: Scale | None = None) -> Plan:
-    """Which applications stay, come and go. Those that are not Manta's stay."""
+def plan_change(
+    state: ServeState,
+    traffic: TrafficFile,
+    scale: Scale | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Which applications stay, come and go. Those that are not Manta's stay.
+
+    Raises BadInput for service options that do not fit those that are set already.
+    """
     before = state.declared
     after = {name: config for name, config in before.items() if not name.startswith("classifier-")}
     after.setdefault(CONTROL, control_application())
     after.setdefault(ROUTER, router_application())
     if scale and scale.routers is not None:
         after[ROUTER] = scaled(after[ROUTER], scale.routers)
+    if options:
+        after[ROUTER] = with_options(after[ROUTER], options)
     for served in traffic.versions:
         after[served.application] = before.get(served.application) or classifier_application(served, scale)
     live = state.traffic or TrafficFile(model=traffic.model)
@@ -190,7 +231,7 @@ def _put(
     client: ServeClient, applications: Mapping[str, Mapping[str, Any]], traffic: TrafficFile, address: Address
 ) -> None:
     router = with_traffic(applications[ROUTER], traffic)
-    client.put(build_document({**applications, ROUTER: router}.values(), host=address.host, port=address.port))
+    client.put(address.document({**applications, ROUTER: router}.values()))
 
 
 def _check_alike(traffic: TrafficFile) -> None:
@@ -208,14 +249,13 @@ def _address(client: ServeClient, state: ServeState, wanted: Address | None) -> 
     if wanted is None:
         if state.host is None or state.port is None or state.traffic is None:
             raise ClusterError("nothing is served yet; put a version live with `manta serve`")
-        return Address(host=state.host, port=state.port)
-    if (state.host, state.port) == (wanted.host, wanted.port):
+        return Address(host=state.host, port=state.port, grpc_port=state.grpc_port)
+    if (state.host, state.port, state.grpc_port) == (wanted.host, wanted.port, wanted.grpc_port):
         return wanted
     if state.applications:
-        raise ClusterError(
-            f"the service already listens on {state.host}:{state.port}; stop it with `manta down` to move it"
-        )
+        where = f"{state.host}:{state.port}" + (f", gRPC on {state.grpc_port}" if state.grpc_port else "")
+        raise ClusterError(f"the service already listens on {where}; stop it with `manta down` to move it")
     if state.port is not None:
         client.shutdown()
-    check_port_free(wanted.host, wanted.port)
+    wanted.check_free()
     return wanted

@@ -85,6 +85,8 @@ def _serve_settings(folder: Path, ports: ServePorts, cores: int) -> dict[str, st
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         **_guarded_haproxy(folder),
+        # 1,000 with the flags above: warnings would be seen hours later, or never. There is no line for each request.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # Parsing HAProxy's log into metrics takes 15 % of a core; the router counts requests itself.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, cores // 2))),

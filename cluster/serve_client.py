@@ -44,6 +44,8 @@ class ServeState:
     host: str | None
     port: int | None
     applications: Mapping[str, ServedApplication]
+    grpc_port: int | None = None
+    """None where no gRPC service runs."""
 
     @property
     def declared(self) -> dict[str, Mapping[str, Any]]:
@@ -69,11 +71,12 @@ class ServeClient:
 
     def state(self) -> ServeState:
         details = self._dashboard.get(_PATH)
-        http_options = details.get("http_options") or {}
+        http_options, grpc_options = details.get("http_options") or {}, details.get("grpc_options") or {}
         return ServeState(
             host=http_options.get("host"),
             port=http_options.get("port"),
             applications={name: _application(each) for name, each in details["applications"].items()},
+            grpc_port=grpc_options.get("port") if grpc_options.get("grpc_servicer_functions") else None,
         )
 
     def put(self, document: Mapping[str, Any]) -> None:
@@ -107,7 +110,8 @@ class ServeClient:
                 if status == "DEPLOY_FAILED":
                     raise ClusterError(f"{name} did not start: {applications[name].failure}")
             if time.monotonic() > deadline:
-                waiting = ", ".join(f"{name} is {status}" for name, status in statuses.items() if status != "RUNNING")
+                late = (name for name, status in statuses.items() if status != "RUNNING")
+                waiting = ", ".join(f"{name} is {statuses[name]}{_why(applications.get(name))}" for name in late)
                 raise ClusterError(f"not ready after {timeout_s:.0f} s: {waiting}")
             time.sleep(_POLL_S)
 
@@ -130,6 +134,11 @@ def wait_until_answering(url: str, *, timeout_s: float = 30.0) -> None:
                 answer = f"{response.status_code} {response.text[:200]}"
             time.sleep(_POLL_S)
     raise ClusterError(f"{url}/health/ready is not 200 after {timeout_s:.0f} s: {answer}")
+
+
+def _why(application: ServedApplication | None) -> str:
+    """What went wrong so far: Serve starts a replica that failed three times before it gives up."""
+    return f" ({application.failure})" if application and application.failure else ""
 
 
 def _application(details: Mapping[str, Any]) -> ServedApplication:

@@ -18,11 +18,13 @@ from pydantic import ValidationError
 
 from app.errors import ClusterError
 from app.replicas import Replicas
+from app.service_options import checked_options
 from app.strict_model import first_complaint
 from app.traffic_file import TrafficFile, TrafficVersion
 
 ROUTER = "router"
 CONTROL = "control"
+GRPC_SERVICER = "serve_deployments.inference_messages.add_to_server"
 _FRAGMENTS = Path(__file__).parent / "serve"
 
 
@@ -76,6 +78,16 @@ def router_application() -> dict[str, Any]:
     return _read("router")
 
 
+def with_options(router: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same router application with these service options; the others stay. Serve replaces its replicas.
+
+    Raises BadInput for options that cannot be together.
+    """
+    arguments = {**(router.get("args") or {}), **options}
+    checked_options(arguments)
+    return {**router, "args": arguments}
+
+
 def control_application() -> dict[str, Any]:
     """The application that watches routers and changes the traffic file."""
     return _read("control")
@@ -113,11 +125,18 @@ def traffic_of(router: Mapping[str, Any]) -> TrafficFile:
     raise ClusterError("the router has no traffic file")
 
 
-def build_document(applications: Iterable[Mapping[str, Any]], *, host: str, port: int) -> dict[str, Any]:
+def build_document(
+    applications: Iterable[Mapping[str, Any]], *, host: str, port: int, grpc_port: int | None = None
+) -> dict[str, Any]:
     """What `PUT /api/serve/applications/` and `serve deploy` take. Serve deletes every other application."""
     service = _read("service")
     http_options = {**service["http_options"], "host": host, "port": port}
-    return {**service, "http_options": http_options, "applications": [dict(each) for each in applications]}
+    document = {**service, "http_options": http_options, "applications": [dict(each) for each in applications]}
+    if grpc_port is None:
+        return document
+    # Serve's reflection only knows messages of protobuf's default pool.
+    servicers = {"grpc_servicer_functions": [GRPC_SERVICER], "enable_reflection": False}
+    return {**document, "grpc_options": {**service["grpc_options"], "port": grpc_port, **servicers}}
 
 
 def runs_version(application: Mapping[str, Any], served: TrafficVersion) -> bool:

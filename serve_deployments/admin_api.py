@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from app.errors import BadInput, MantaError
 from serve_deployments.request_body import Bodies, read_object
+from serve_deployments.request_headers import header
 
 
 class Unauthorized(MantaError):
@@ -50,7 +51,7 @@ class AdminApi:
         """Raises AdminOff without a token to compare with, Unauthorized for any other than it."""
         if not self._token:
             raise AdminOff("the admin routes are off: start the cluster with MANTA_ADMIN_TOKEN set")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = (header(request, "authorization") or "").partition(" ")
         # Compared in constant time: how long it takes tells nothing of how much of it is right.
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
             raise Unauthorized("this route needs the header `Authorization: Bearer <admin token>`")

@@ -6,7 +6,7 @@ A reader that looks twice gets rates and means of the time between, so nothing h
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -32,6 +32,10 @@ class Duration:
         """`count` times, `seconds` in all."""
         self.count += count
         self.ns += round(seconds * 1e9)
+
+    def include(self, other: Duration) -> None:
+        self.count += other.count
+        self.ns += other.ns
 
 
 @dataclass(slots=True)
@@ -63,3 +67,21 @@ class BatchStatistics:
             self.items += batch.items
             self.infer.add(batch.took_s * entries, entries)
             self.batches.setdefault(batch.items, Duration()).add(batch.took_s)
+
+    def include(self, other: BatchStatistics) -> None:
+        """Adds what another batcher did."""
+        for name in ("success", "fail", "queue", "infer"):
+            getattr(self, name).include(getattr(other, name))
+        for size, duration in other.batches.items():
+            self.batches.setdefault(size, Duration()).include(duration)
+        self.items += other.items
+        self.last_ms = max(self.last_ms, other.last_ms)
+
+
+def summed(parts: Iterable[Mapping[str, BatchStatistics]]) -> dict[str, BatchStatistics]:
+    """By name, copied: what is counted later does not change it."""
+    total: dict[str, BatchStatistics] = {}
+    for part in parts:
+        for name, statistics in part.items():
+            total.setdefault(name, BatchStatistics()).include(statistics)
+    return total

@@ -1,7 +1,8 @@
 """One model version as a Serve deployment: uint8 images in, probabilities out.
 
-A replica is ready when its bundle's checksums are right, the graph is loaded and every batch size
-was run once. Routers decode; what arrives here is one array of images at the input size.
+A replica is ready when its bundle's checksums are right, the graph is loaded, every batch size was run once, and the
+image in the bundle gets the answer that it got when the bundle was made. Routers decode; what arrives here is one
+array of images at the input size.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from app.artifact import local_folder, open_bundle
+from app.artifact import Bundle, local_folder, open_bundle
 from app.errors import BrokenBundle
 from app.inference import OnnxClassifier
+from app.self_test import read_self_test
 from serve_deployments.autoscaling import DEMAND, CallDemand
 from serve_deployments.schemas import ClassifierArgs
 
@@ -43,6 +45,7 @@ class Classifier:
         self._shape = (bundle.manifest.input.height, bundle.manifest.input.width, 3)
         self._columns = len(bundle.manifest.labels)
         self._model.warm_up(tuple(sorted({1, 8, min(32, args.max_batch), args.max_batch})))
+        self._test(bundle)
         self._seconds_per_image = self._measure()
         # One run at a time: more would share the same cores and slow each other down.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
@@ -58,6 +61,14 @@ class Classifier:
             time.perf_counter() - started,
             self._seconds_per_image * 1000,
         )
+
+    def _test(self, bundle: Bundle) -> None:
+        """Raises BrokenBundle when the bundle's own image gets another answer than when the bundle was made."""
+        test = read_self_test(bundle.folder, bundle.manifest)
+        if test is None or self._args.variant not in test.answers:
+            logger.warning("version %s has no self-test: an older Manta made it", self._args.version)
+            return
+        test.check(self._args.variant, self._model.predict(test.pixels[np.newaxis])[0])
 
     def _measure(self) -> float:
         """Seconds per image in a batch of 8, the fastest of 3."""

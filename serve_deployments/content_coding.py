@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from app.errors import BadInput
 from serve_deployments.problem import UnsupportedMedia
+from serve_deployments.request_headers import header
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """zlib's words for the two formats; HTTP's deflate is zlib's format, with its header and checksum."""
@@ -26,7 +27,7 @@ WORTH_IT = 1024
 
 def content_encoding(request: Request) -> str:
     """How the body is encoded: identity, gzip or deflate. Raises UnsupportedMedia for anything else."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = (header(request, "content-encoding") or "identity").strip().lower()
     if encoding != "identity" and encoding not in _WINDOW_BITS:
         raise UnsupportedMedia(f"content encoding {encoding[:100]} is not supported: send gzip, deflate or none")
     return encoding
@@ -57,7 +58,7 @@ async def inflate(body: bytes, encoding: str) -> AsyncGenerator[bytes, None]:
 
 def accepted_encoding(request: Request) -> str | None:
     """gzip or deflate, whichever the client names first in Accept-Encoding; None when it names neither."""
-    for choice in request.headers.get("accept-encoding", "").split(","):
+    for choice in (header(request, "accept-encoding") or "").split(","):
         encoding, _, weight = choice.partition(";")
         if encoding.strip().lower() in _WINDOW_BITS and weight.replace(" ", "") not in ("q=0", "q=0.0"):
             return encoding.strip().lower()

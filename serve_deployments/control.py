@@ -27,6 +27,7 @@ from app.traffic_file import CHAMPION, TrafficFile
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
 from serve_deployments.assignment import TESTED
+from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.change_requests import ChangeRequest, parse
 from serve_deployments.guard import breach
 from serve_deployments.live_store import LiveStore
@@ -63,7 +64,7 @@ class Control:
         self._args = args
         self._home = Home.from_env()
         self._store = LiveStore(self._home.live_database)
-        self._windows = Windows(self._store.tally(), keep_s=args.longest_window_s)
+        self._windows = Windows(self._store.tally(), self._store.statistics(), keep_s=args.longest_window_s)
         self._unsaved = False
         """Whether counts of routers that are gone are not in the store yet."""
         self._started = time.monotonic()
@@ -108,6 +109,11 @@ class Control:
         return render(self._windows.total(), gauges)
 
     @_answers
+    async def statistics(self) -> dict[str, BatchStatistics]:
+        """What the batchers of all routers did, by version."""
+        return self._windows.statistics()
+
+    @_answers
     async def traffic(self) -> dict[str, Any]:
         traffic = await self._live_traffic()
         reports = self._windows.reports
@@ -142,6 +148,7 @@ class Control:
 
     @_answers
     async def change(self, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The operation. Raises what is wrong with the request itself, where that turns out at once."""
         request = parse(kind, values)
         identifier = uuid.uuid4().hex
         if len(self._operations) >= _KEPT_OPERATIONS:
@@ -151,14 +158,18 @@ class Control:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait([task], timeout=self._args.answer_after_s)
+        if task.done() and (refusal := task.result()) is not None:
+            raise refusal
         return self._operations[identifier]
 
-    async def _operate(self, identifier: str, request: ChangeRequest) -> None:
+    async def _operate(self, identifier: str, request: ChangeRequest) -> MantaError | None:
+        """Returns what is wrong with the request, if that is why it failed."""
         operation = self._operations[identifier]
         try:
             traffic, warning = await self._apply(request, lambda statuses: operation.update(progress=dict(statuses)))
         except MantaError as error:
             operation.update(state="failed", error=type(error).__name__, message=str(error))
+            return error if error.http_status < 500 else None
         except Exception as error:
             logger.exception("a change failed")
             operation.update(state="failed", error="ClusterError", message=f"internal error: {type(error).__name__}")
@@ -166,6 +177,7 @@ class Control:
             operation.update(state="done", traffic=traffic.model_dump(mode="json"), percent=percent_of(traffic))
             if warning is not None:
                 operation.update(warning=warning)
+        return None
 
     async def _apply(
         self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]
@@ -231,6 +243,7 @@ class Control:
         self._unsaved |= self._windows.retire(time.monotonic())
         if self._unsaved:
             await self._in_database(self._store.save_tally, self._windows.retired)
+            await self._in_database(self._store.save_statistics, self._windows.retired_statistics)
             self._unsaved = False
 
     async def _forget(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_deployments.request_headers import header
+
 _ANY = "*"
 _KEPT_S = 600
 _EXPOSED = "X-Request-Id, Retry-After"
@@ -20,7 +22,7 @@ class Cors:
 
     def preflight(self, request: Request) -> Response | None:
         """The answer to a browser that asks first, or None for any other request."""
-        if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
+        if request.method != "OPTIONS" or header(request, "access-control-request-method") is None:
             return None
         allowed = self._allowed(request)
         if allowed is None:
@@ -28,7 +30,7 @@ class Cors:
         headers = {
             "Access-Control-Allow-Origin": allowed,
             "Access-Control-Allow-Methods": "GET, POST, PUT",
-            "Access-Control-Allow-Headers": request.headers.get("access-control-request-headers", "*"),
+            "Access-Control-Allow-Headers": header(request, "access-control-request-headers") or "*",
             "Access-Control-Max-Age": str(_KEPT_S),
             "Vary": "Origin",
         }
@@ -42,7 +44,7 @@ class Cors:
             response.headers.append("Vary", "Origin")
 
     def _allowed(self, request: Request) -> str | None:
-        origin = request.headers.get("origin")
+        origin = header(request, "origin")
         if origin is None or not self._origins:
             return None
         return _ANY if _ANY in self._origins else origin if origin in self._origins else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.artifact import InputSpec
 from app.errors import BadImage
-from app.imaging import decode, read_header, resize
+from app.imaging import ImageHeader, decode, read_header, resize
 
 BYTES_PER_PIXEL = 4
 """A file with more bytes than this per allowed pixel goes to a thread too: reading it takes time of its own."""
@@ -34,35 +34,41 @@ class Decoder:
 
     async def decode(self, images: Sequence[bytes], to: InputSpec) -> list[Decoded | BadImage]:
         """One entry per image, in order: a bad image is returned, not raised."""
-        if self._is_small(images):
-            return _decode_all(images, to)
+        headers = self._headers_of_small(images)
+        if headers is not None:
+            return [_decode_one(data, header, to) for data, header in zip(images, headers, strict=True)]
         return await asyncio.get_running_loop().run_in_executor(self._threads, _decode_all, images, to)
 
-    def _is_small(self, images: Sequence[bytes]) -> bool:
-        left = self._inline_pixels
+    def _headers_of_small(self, images: Sequence[bytes]) -> list[ImageHeader | BadImage] | None:
+        """What each image says of itself; None when there is too much to decode here."""
+        headers, left = [], self._inline_pixels
         for data in images:
-            left -= max(_pixels(data), len(data) // BYTES_PER_PIXEL)
+            header = _header(data)
+            # A broken one is refused before any pixel is decoded.
+            pixels = 0 if isinstance(header, BadImage) else header.width * header.height
+            left -= max(pixels, len(data) // BYTES_PER_PIXEL)
             if left < 0:
-                return False
-        return True
+                return None
+            headers.append(header)
+        return headers
 
 
-def _pixels(data: bytes) -> int:
-    """What the header says; nothing for a broken one, which is refused before any pixel is decoded."""
+def _header(data: bytes) -> ImageHeader | BadImage:
     try:
-        header = read_header(data)
-    except BadImage:
-        return 0
-    return header.width * header.height
+        return read_header(data)
+    except BadImage as error:
+        return error
 
 
 def _decode_all(images: Sequence[bytes], to: InputSpec) -> list[Decoded | BadImage]:
-    return [_decode_one(data, to) for data in images]
+    return [_decode_one(data, _header(data), to) for data in images]
 
 
-def _decode_one(data: bytes, to: InputSpec) -> Decoded | BadImage:
+def _decode_one(data: bytes, header: ImageHeader | BadImage, to: InputSpec) -> Decoded | BadImage:
+    if isinstance(header, BadImage):
+        return header
     try:
-        image = decode(data)
+        image = decode(data, header=header)
     except BadImage as error:
         return error
     height, width, channels = image.shape

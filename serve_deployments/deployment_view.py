@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from app.artifact import Manifest
 from app.errors import ClusterError, NotFound
-from serve_deployments.batch_statistics import BatchStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +13,6 @@ class VersionView:
     version: str
     manifest: Manifest
     running_replicas: int
-    statistics: BatchStatistics
-    """Of this router alone, since it opened the version."""
 
     @property
     def problem(self) -> str | None:

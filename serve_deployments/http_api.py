@@ -41,6 +41,8 @@ from serve_deployments.request_body import (
     read_object,
     read_predict,
 )
+from serve_deployments.request_headers import header
+from serve_deployments.request_log import RequestLog, remember_answer
 from serve_deployments.route_table import Handler, Routes, RouteTable
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
@@ -65,6 +67,8 @@ class Answer:
     labels: tuple[str, ...]
     rows: list[Classified | BadImage]
     """One per image, in order."""
+    arm: str = ""
+    """Why that version was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class HttpApi:
         control: Control,
         max_images: int,
         allow_origins: Sequence[str] = (),
+        log: RequestLog | None = None,
     ) -> None:
         self._predictor = predictor
         self._bodies = bodies
@@ -111,6 +116,7 @@ class HttpApi:
         self._control = control
         self._max_images = max_images
         self._cors = Cors(allow_origins)
+        self._log = log or RequestLog()
         self._routes: Routes = {
             "/predict": {"POST": self._predict},
             "/predict/batch": {"POST": self._predict_batch},
@@ -126,13 +132,14 @@ class HttpApi:
                 path: {method: self._administer(operation) for method, operation in methods.items()}
                 for path, methods in admin.routes.items()
             },
-            **ProtocolV2(predictor, bodies, max_images=max_images).routes(),
+            **ProtocolV2(predictor, bodies, control, max_images=max_images).routes(),
         }
         self._table = RouteTable(self._routes)
 
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
-        sent_id = request.headers.get(REQUEST_ID)
+        started, failure = time.perf_counter(), None
+        sent_id = header(request, REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
         route = self._table.find(request)
         response = self._cors.preflight(request)
@@ -140,11 +147,14 @@ class HttpApi:
             try:
                 response = await self._table.handler(route, request)(request, request_id)
             except Exception as error:
+                failure = error
                 response = problem(error, request_id)
             finally:
                 self._bodies.release(request)
             self._cors.mark(request, response)
-        self._predictor.count_http(route.template if route else "other", response.status_code)
+        name = route.template if route else "other"
+        self._predictor.count_http(name, response.status_code)
+        self._log.note(request, request_id, name, response.status_code, started, failure)
         if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
@@ -190,6 +200,7 @@ class HttpApi:
         user_id = asked.user_id or read_header(request, USER_ID)
         caller = Caller(request_id, user_id, asked.quality, read_header(request, MODEL_VERSION), started)
         answer = await self._predictor.classify(readable, caller)
+        remember_answer(request, answer)
         rows = iter(answer.rows)
         return [next(rows) if isinstance(image, bytes) else image for image in asked.images], answer
 

@@ -9,12 +9,13 @@ import contextlib
 import pickle
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import ClusterError
+from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
 
@@ -137,6 +138,14 @@ class LiveStore:
     def tally(self) -> Tally:
         found = self._load("retired")
         return pickle.loads(found) if found else Tally()
+
+    def save_statistics(self, statistics: Mapping[str, BatchStatistics]) -> None:
+        """What their batchers did, by version."""
+        self._save("retired statistics", pickle.dumps(dict(statistics)))
+
+    def statistics(self) -> dict[str, BatchStatistics]:
+        found = self._load("retired statistics")
+        return pickle.loads(found) if found else {}
 
     def save_text(self, name: str, text: str) -> None:
         self._save(name, text.encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,11 +25,15 @@ from serve_deployments.content_coding import WORTH_IT, accepted_encoding, compre
 from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.problem import Forbidden, problem
 from serve_deployments.request_body import MODEL_VERSION, USER_ID, Bodies, decode_base64, read_header, read_object
+from serve_deployments.request_headers import header
+from serve_deployments.request_log import remember_answer
 from serve_deployments.route_table import Routes
 from serve_deployments.v2_request import ENCODED, HEADER_LENGTH, InferRequest, json_size, read_infer
 from serve_deployments.v2_response import encode_answer
 
 if TYPE_CHECKING:
+    from serve_deployments.admin_api import Control
+    from serve_deployments.batch_statistics import BatchStatistics
     from serve_deployments.http_api import Answer, Predictor
 
 Arguments = ParamSpec("Arguments")
@@ -40,9 +44,10 @@ INLINE_BYTES = 1 << 16
 
 
 class ProtocolV2:
-    def __init__(self, predictor: Predictor, bodies: Bodies, *, max_images: int) -> None:
+    def __init__(self, predictor: Predictor, bodies: Bodies, control: Control, *, max_images: int) -> None:
         self._predictor = predictor
         self._bodies = bodies
+        self._control = control
         self._max_images = max_images
 
     def routes(self) -> Routes:
@@ -89,11 +94,16 @@ class ProtocolV2:
     async def _statistics(self, request: Request, _request_id: str) -> Response:
         deployment, version = self._find(request)
         versions = (version,) if "version" in request.path_params else deployment.versions
-        return _json(v2_metadata.model_statistics(deployment.model, versions))
+        return await self._statistics_of(deployment.model, versions)
 
     async def _all_statistics(self, _request: Request, _request_id: str) -> Response:
         deployment = self._predictor.deployment()
-        return _json(v2_metadata.model_statistics(deployment.model, deployment.versions))
+        return await self._statistics_of(deployment.model, deployment.versions)
+
+    async def _statistics_of(self, model: str, versions: tuple[VersionView, ...]) -> Response:
+        """Of all routers, as they told `control` within the last second."""
+        found: Mapping[str, BatchStatistics] = await self._control.call("statistics")
+        return _json(v2_metadata.model_statistics(model, [each.version for each in versions], found))
 
     async def _index(self, request: Request, _request_id: str) -> Response:
         body = await self._bodies.read_content(request)
@@ -112,11 +122,12 @@ class ProtocolV2:
         started = time.perf_counter()
         deployment, version = self._find(request)
         body = await self._bodies.read_content(request)
-        size = json_size(body, request.headers.get(HEADER_LENGTH))
+        size = json_size(body, header(request, HEADER_LENGTH))
         asked = await _in_turn(size, read_infer, body, size, version.manifest.input, self._max_images)
         user_id = asked.user_id or read_header(request, USER_ID)
         pinned = request.path_params.get("version") or read_header(request, MODEL_VERSION)
-        answer = await self._classify(asked, Caller(request_id, user_id, version=pinned, started=started))
+        answer = await self._classify(asked, Caller(request_id, user_id, asked.quality, pinned, started))
+        remember_answer(request, answer)
         probabilities = np.stack([row.probabilities for row in answer.rows if not isinstance(row, BadImage)])
         head: dict[str, Any] = {"model_name": deployment.model, "model_version": answer.version}
         if asked.id:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.metrics import Gauges, Tally
 
 
@@ -32,6 +33,8 @@ class Report:
     tally: Tally
     """All since the router started, so that a report that is lost or repeated does no harm."""
     gauges: Gauges
+    statistics: dict[str, BatchStatistics]
+    """By version: all since this router opened it."""
     taken_out: dict[str, str]
     """Versions whose breaker is open there, and why."""
     answers: list[LoggedAnswer]

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from app.errors import BadInput, BodyTooLarge, Overloaded
 from serve_deployments.content_coding import content_encoding, inflate
 from serve_deployments.problem import UnsupportedMedia
+from serve_deployments.request_headers import header
 
 DEFAULT_TOP_K = 5
 PIECE = 1 << 20
@@ -68,7 +69,7 @@ class Bodies:
         Raises BodyTooLarge, from Content-Length before anything is read or else while reading, and
         Overloaded when other requests hold too much already.
         """
-        length = request.headers.get("content-length", "")
+        length = header(request, "content-length") or ""
         if length.isdecimal() and int(length[:18]) > self._max_bytes:
             raise BodyTooLarge(f"the body has {length[:18]} bytes, the limit is {self._max_bytes:,}")
         return await self._collect(request, request.stream())
@@ -141,10 +142,10 @@ async def read_batch(request: Request, bodies: Bodies, max_images: int) -> Predi
 
 def media_type(request: Request) -> str:
     """The content type without its parameters. Raises UnsupportedMedia for a compressed body."""
-    encoding = request.headers.get("content-encoding", "identity")
+    encoding = header(request, "content-encoding") or "identity"
     if encoding.lower() != "identity":
         raise UnsupportedMedia(f"content encoding {encoding} is not supported: send the body as it is")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = (header(request, "content-type") or "").partition(";")[0].strip().lower()
     return "application/json" if kind.endswith("+json") else kind
 
 
@@ -227,7 +228,7 @@ def _with_text_options(image: bytes, fields: Mapping[str, Any]) -> PredictReques
 
 def read_header(request: Request, name: str) -> str | None:
     """A header that holds a name; None when it was not sent. Raises BadInput for a value that cannot be one."""
-    value = request.headers.get(name)
+    value = header(request, name)
     if value is not None and not 1 <= len(value) <= LONGEST_NAME:
         raise BadInput(f"the header {name} must hold 1 to {LONGEST_NAME} characters")
     return value

@@ -24,15 +24,18 @@ from serve_deployments.admin_api import AdminApi
 from serve_deployments.answering import Answering, Asked
 from serve_deployments.assignment import TESTED, Arm, Assigned, Caller, Ensemble, Single
 from serve_deployments.autoscaling import DEMAND, CpuDemand
+from serve_deployments.batch_statistics import summed
 from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView
 from serve_deployments.fleet import Deployed, Fleet
+from serve_deployments.grpc_api import GrpcApi, InferenceService
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
 from serve_deployments.metrics import Gauges, Tally
 from serve_deployments.report import LoggedAnswer, Report
 from serve_deployments.reporter import AnswerLog, Reporter
 from serve_deployments.request_body import Bodies
+from serve_deployments.request_log import RequestLog
 from serve_deployments.result_cache import ResultCache
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.shadow import ShadowTraffic
@@ -66,7 +69,7 @@ class Service:
             known.keep([_own(row, assigned) for row in fresh])
         rest = iter(fresh)
         rows = [found if found is not None else next(rest) for found in known.found]
-        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows), arm, caller)
+        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows, arm), caller)
 
     async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
         """pixels: uint8 [N, H, W, 3] RGB. They are neither decoded nor looked up in the cache.
@@ -80,7 +83,7 @@ class Service:
             raise BadInput(f"the model takes images of shape {list(shape)}, not {list(pixels.shape[1:])}")
         asked = await self._ask(deployed, assigned, list(pixels))
         rows: list[Classified | BadImage] = [Classified(row.probabilities, shape, row.version) for row in asked.rows]
-        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows), asked.arm, caller)
+        return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows, asked.arm), caller)
 
     async def _classify_fresh(
         self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
@@ -117,10 +120,10 @@ class Service:
                 self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])
         return asked
 
-    def _recorded(self, answer: Answer, arm: Arm, caller: Caller) -> Answer:
+    def _recorded(self, answer: Answer, caller: Caller) -> Answer:
         """The answer, once it is counted and noted for feedback."""
+        arm, now = answer.arm, time.time()
         self.tally.observe("manta_request_seconds", (answer.version, arm), time.perf_counter() - caller.started)
-        now = time.time()
         for index, row in enumerate(answer.rows):
             if isinstance(row, Classified):
                 class_id = int(row.probabilities.argmax())
@@ -157,6 +160,7 @@ class Service:
             problem=fleet.problem,
             tally=self.tally.copy(),
             gauges=self.gauges(),
+            statistics=summed([{each.spec.version: each.batcher.statistics} for each in fleet.versions]),
             taken_out=taken_out,
             answers=answers,
         )
@@ -202,11 +206,12 @@ class Service:
         }
 
 
-class Router:
+class Router(InferenceService):
     def __init__(self, args: RouterArgs) -> None:
         self._service = Service(args)
         control = ControlClient()
         bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
+        replica = serve.get_replica_context().replica_id.unique_id
         self._api = HttpApi(
             self._service,
             bodies,
@@ -214,9 +219,10 @@ class Router:
             control=control,
             max_images=args.max_images,
             allow_origins=args.allow_origins,
+            log=RequestLog(args.log_requests, {"application": "router", "replica": replica}),
         )
+        self._grpc = GrpcApi(self._service, max_images=args.max_images, max_bytes=args.max_body_bytes)
         openapi_json()  # parsed here, not while the first request waits
-        replica = serve.get_replica_context().replica_id.unique_id
         self._reporter = Reporter(
             self._service.answers, lambda answers: control.report(self._service.report(replica, answers))
         )

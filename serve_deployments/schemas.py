@@ -6,11 +6,10 @@ is the traffic file (`app/traffic_file.py`), the router's `user_config`: a chang
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from app.service_options import ServiceOptions
 from app.strict_model import Strict
-
-MIB = 1024 * 1024
 
 
 class ClassifierArgs(Strict):
@@ -43,8 +42,8 @@ class ControlArgs(Strict):
     """How far back windows reach."""
 
 
-class RouterArgs(Strict):
-    """Arguments of `serve_deployments.build:router`: limits and pace, never which model."""
+class RouterArgs(ServiceOptions):
+    """Arguments of `serve_deployments.build:router`: what a user may set, and what is measured once and left alone."""
 
     max_batch: int = Field(default=32, ge=1)
     """Images in one call to a classifier."""
@@ -53,31 +52,14 @@ class RouterArgs(Strict):
 
     1 makes larger batches: 0.55 ms of CPU a request against 0.66 with 2, at 32 clients and a 50 us model.
     """
-    max_queued_images: int = Field(default=1024, ge=1)
-    """Images that may wait for one version before requests are refused with 503."""
-    call_timeout_s: float = Field(default=20.0, gt=0)
-    """Seconds an image may wait for a place, and seconds a call may take with its retries."""
     retries: int = Field(default=2, ge=0)
     """Repetitions of a call whose replica died."""
-    max_body_bytes: int = Field(default=32 * MIB, ge=1)
-    """Largest request body; larger ones get 413."""
-    max_body_bytes_in_all: int = Field(default=256 * MIB, ge=1)
-    """Bodies in memory at the same time; beyond that requests get 503."""
-    challenger_timeout_s: float = Field(default=2.0, gt=0)
-    """Seconds a version may take before the champion answers in its place."""
     breaker_pause_s: float = Field(default=5.0, gt=0)
     """Seconds that a failing version gets no traffic before it is tried again."""
     max_shadow_images: int = Field(default=64, ge=1)
     """Copied images that may wait for a shadow; more are dropped."""
-    cache_entries: int = Field(default=0, ge=0)
-    """Answers that are remembered by image and version; 0 remembers none."""
-    cache_ttl_s: float = Field(default=300.0, gt=0)
     max_logged_answers: int = Field(default=5000, ge=0)
     """Answers a second that feedback can be given to; beyond that they are left out."""
-    allow_origins: tuple[str, ...] = ()
-    """Web pages that may call the service from a browser (CORS): `https://example.org`, or `*`."""
-    max_images: int = Field(default=256, ge=1)
-    """Images in one /predict/batch request."""
     inline_pixels: int = Field(default=100_000, ge=0)
     """Requests with more pixels than this (all images together) are decoded in a thread.
 
@@ -85,11 +67,3 @@ class RouterArgs(Strict):
     """
     decode_threads: int = Field(default=2, ge=1)
     """Threads that decode what is too large for the event loop."""
-
-    @model_validator(mode="after")
-    def _a_full_request_fits(self) -> RouterArgs:
-        if self.max_images > self.max_queued_images:
-            raise ValueError("max_images is above max_queued_images: such a request could never be taken")
-        if self.max_body_bytes > self.max_body_bytes_in_all:
-            raise ValueError("max_body_bytes is above max_body_bytes_in_all: such a body could never be taken")
-        return self

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.artifact import Manifest, local_folder, read_manifest
 from app.errors import BrokenBundle, ClusterError
+from app.self_test import SelfTest, read_self_test
 from app.traffic_file import TrafficVersion
 from serve_deployments.batch_statistics import SentBatch
 from serve_deployments.batcher import Batcher, BatchLimits
@@ -25,10 +26,17 @@ class ServedVersion:
     """Gets no traffic before `warm_up` has returned."""
 
     def __init__(
-        self, spec: TrafficVersion, manifest: Manifest, client: ClassifierClient, args: RouterArgs, tally: Tally
+        self,
+        spec: TrafficVersion,
+        manifest: Manifest,
+        client: ClassifierClient,
+        args: RouterArgs,
+        tally: Tally,
+        self_test: SelfTest | None = None,
     ) -> None:
         self.spec = spec
         self.manifest = manifest
+        self._self_test = self_test
         self.warm = False
         self.breaker = Breaker(pause_s=args.breaker_pause_s)
         self._client = client
@@ -46,9 +54,11 @@ class ServedVersion:
     @classmethod
     async def open(cls, spec: TrafficVersion, args: RouterArgs, tally: Tally) -> ServedVersion:
         """Raises NotFound or BrokenBundle for the bundle, ClusterError when the application is not deployed."""
-        manifest = await asyncio.to_thread(read_manifest, local_folder(spec.bundle_uri))
+        folder = local_folder(spec.bundle_uri)
+        manifest = await asyncio.to_thread(read_manifest, folder)
+        self_test = await asyncio.to_thread(read_self_test, folder, manifest)
         client = await ClassifierClient.connect(spec.application, retries=args.retries)
-        return cls(spec, manifest, client, args, tally)
+        return cls(spec, manifest, client, args, tally, self_test)
 
     def is_for(self, spec: TrafficVersion) -> bool:
         """Whether `spec` names the same graph in the same application; weight and aliases may differ."""
@@ -61,18 +71,24 @@ class ServedVersion:
         )
 
     async def warm_up(self) -> None:
-        """One image through the whole line. Raises ClusterError or BrokenBundle when it does not come back."""
+        """The bundle's own image, or a black one, through the whole line.
+
+        Raises ClusterError or BrokenBundle when it does not come back, or with another answer than the bundle names.
+        """
         if self.warm:
             return
-        shape = self.manifest.input
+        shape, test = self.manifest.input, self._self_test
+        image = test.pixels if test else np.zeros((shape.height, shape.width, 3), np.uint8)
         try:
             async with asyncio.timeout(WARM_UP_TIMEOUT_S):
-                rows = await self._client.predict([np.zeros((shape.height, shape.width, 3), np.uint8)])
+                rows = await self._client.predict([image])
         except TimeoutError as error:
             raise ClusterError(f"version {self.spec.version} has no replica that answers") from error
         columns, labels = len(rows[0]), len(self.manifest.labels)
         if columns != labels:
             raise BrokenBundle(f"version {self.spec.version} answers {columns} probabilities for {labels} labels")
+        if test is not None:
+            test.check(self.spec.variant, rows[0])
         self.warm = True
         self.count_places()
 
@@ -87,7 +103,7 @@ class ServedVersion:
         return self._client.running_replicas()
 
     def view(self) -> VersionView:
-        return VersionView(self.spec.version, self.manifest, self.running_replicas(), self.batcher.statistics)
+        return VersionView(self.spec.version, self.manifest, self.running_replicas())
 
     def _count_batch(self, batch: SentBatch) -> None:
         if not batch.answered:

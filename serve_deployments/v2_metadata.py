@@ -7,6 +7,7 @@ metadata's `parameters`: clients such as Triton's image_client.py and perf_analy
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -86,8 +87,10 @@ def model_config(deployment: DeploymentView, version: VersionView, max_images: i
     }
 
 
-def model_statistics(model: str, versions: tuple[VersionView, ...]) -> dict[str, Any]:
-    return {"model_stats": [_version_statistics(model, each.version, each.statistics) for each in versions]}
+def model_statistics(model: str, versions: Sequence[str], statistics: Mapping[str, BatchStatistics]) -> dict[str, Any]:
+    """statistics: by version; one that is not in there has not been asked yet."""
+    nothing = BatchStatistics()
+    return {"model_stats": [_version_statistics(model, each, statistics.get(each, nothing)) for each in versions]}
 
 
 def repository_index(deployment: DeploymentView, *, ready_only: bool) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """The body of an infer request of the Open Inference Protocol -> images, and how the answer is wanted.
 
-    {"id"?, "parameters"?: {"user_id"?, "binary_data_output"?},
+    {"id"?, "parameters"?: {"user_id"?, "quality"?, "binary_data_output"?},
      "inputs": [{"name", "shape", "datatype", "data" | "parameters": {"binary_data_size"}}],
      "outputs"?: [{"name", "parameters"?: {"binary_data"?, "classification"?}}]}
     and behind it, where `Inference-Header-Content-Length` tells its end, the binary data of the inputs in order
@@ -45,6 +45,7 @@ class InferRequest:
 
     id: str | None
     user_id: str | None
+    quality: str | None
     output: OutputFormat
     pixels: np.ndarray | None = None
     """uint8 [N, H, W, 3] at the model's input size; a view of the body where it was binary."""
@@ -75,15 +76,21 @@ def json_size(body: bytes, header: str | None) -> int:
 def read_infer(body: bytes, size: int, spec: InputSpec, max_images: int) -> InferRequest:
     """`size`: bytes of JSON at the start of `body`."""
     values = read_object(body if size == len(body) else memoryview(body)[:size])
+    return infer_request(values, memoryview(body)[size:], spec, max_images)
+
+
+def infer_request(values: Mapping[str, Any], binary: memoryview, spec: InputSpec, max_images: int) -> InferRequest:
+    """values: the request's JSON; binary: the data behind it."""
     identifier = values.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadInput(f"`id` must be text, not {json_type(identifier)}")
     parameters = _parameters(values, "the request")
     output = _output(values.get("outputs"), _flag(parameters, "binary_data_output"))
-    tensor = _input(values.get("inputs"), memoryview(body)[size:])
+    tensor = _input(values.get("inputs"), binary)
     return InferRequest(
         id=identifier,
         user_id=read_text(parameters, "user_id"),
+        quality=read_text(parameters, "quality"),
         output=output,
         pixels=_pixels(tensor, spec, max_images) if tensor.name == IMAGES else None,
         encoded=_encoded(tensor, max_images) if tensor.name == ENCODED else (),

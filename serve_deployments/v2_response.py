@@ -17,17 +17,22 @@ def encode_answer(
     head: Mapping[str, Any], probabilities: np.ndarray, labels: Sequence[str], wanted: OutputFormat
 ) -> tuple[bytes, dict[str, str]]:
     """`head`: the members beside `outputs`; probabilities: float32 [N, C]. Returns body and headers."""
-    if wanted.classes is None:
-        tensor = {"name": PROBABILITIES, "datatype": "FP32", "shape": probabilities.shape}
-        if wanted.binary:
-            return _with_binary(head, tensor, np.ascontiguousarray(probabilities, "<f4").tobytes())
-        return _json(head, tensor, np.ascontiguousarray(probabilities, np.float32).ravel())
-    texts = [text for row in probabilities for text in classification(row, labels, wanted.classes)]
-    columns = len(texts) // len(probabilities)
-    tensor = {"name": PROBABILITIES, "datatype": "BYTES", "shape": (len(probabilities), columns)}
     if wanted.binary:
-        return _with_binary(head, tensor, bytes_to_binary([text.encode() for text in texts]))
-    return _json(head, tensor, texts)
+        return _with_binary(head, *binary_tensor(probabilities, labels, wanted.classes))
+    if wanted.classes is None:
+        return _json(head, _numbers(probabilities), np.ascontiguousarray(probabilities, np.float32).ravel())
+    texts = _texts(probabilities, labels, wanted.classes)
+    return _json(head, _words(len(probabilities), texts), texts)
+
+
+def binary_tensor(
+    probabilities: np.ndarray, labels: Sequence[str], classes: int | None
+) -> tuple[dict[str, Any], bytes]:
+    """Name, datatype and shape of the output, and its bytes. classes: as text, this many; None for the numbers."""
+    if classes is None:
+        return _numbers(probabilities), np.ascontiguousarray(probabilities, "<f4").tobytes()
+    texts = _texts(probabilities, labels, classes)
+    return _words(len(probabilities), texts), bytes_to_binary([text.encode() for text in texts])
 
 
 def classification(row: np.ndarray, labels: Sequence[str], classes: int) -> list[str]:
@@ -36,6 +41,18 @@ def classification(row: np.ndarray, labels: Sequence[str], classes: int) -> list
         f"{each['confidence']:f}:{each['class_id']}:{each['class_name']}"
         for each in top_predictions(row, labels, classes)
     ]
+
+
+def _numbers(probabilities: np.ndarray) -> dict[str, Any]:
+    return {"name": PROBABILITIES, "datatype": "FP32", "shape": probabilities.shape}
+
+
+def _words(rows: int, texts: Sequence[str]) -> dict[str, Any]:
+    return {"name": PROBABILITIES, "datatype": "BYTES", "shape": (rows, len(texts) // rows)}
+
+
+def _texts(probabilities: np.ndarray, labels: Sequence[str], classes: int) -> list[str]:
+    return [text for row in probabilities for text in classification(row, labels, classes)]
 
 
 def _json(head: Mapping[str, Any], tensor: dict[str, Any], data: object) -> tuple[bytes, dict[str, str]]:

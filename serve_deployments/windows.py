@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from serve_deployments.batch_statistics import BatchStatistics, summed
 from serve_deployments.metrics import Gauges, Tally
 from serve_deployments.report import Report
 
@@ -40,9 +41,12 @@ class RouterWindow:
 class Windows:
     """All routers', by their ids."""
 
-    def __init__(self, retired: Tally, *, keep_s: float) -> None:
-        """retired: the counts of routers that were gone before."""
+    def __init__(
+        self, retired: Tally, retired_statistics: Mapping[str, BatchStatistics] | None = None, *, keep_s: float
+    ) -> None:
+        """retired: the counts of routers that were gone before; and what their batchers did, by version."""
         self.retired = retired
+        self.retired_statistics = dict(retired_statistics or {})
         self._keep_s = keep_s
         self._routers: dict[str, RouterWindow] = {}
 
@@ -57,7 +61,9 @@ class Windows:
         """Moves the counts of routers that are gone to `retired`; whether there were any."""
         gone = [name for name, window in self._routers.items() if window.seen_at < now - GONE_AFTER_S]
         for name in gone:
-            self.retired.add(self._routers.pop(name).newest.tally)
+            report = self._routers.pop(name).newest
+            self.retired.add(report.tally)
+            self.retired_statistics = summed([self.retired_statistics, report.statistics])
         return bool(gone)
 
     @property
@@ -68,6 +74,10 @@ class Windows:
     def total(self) -> Tally:
         """Everything that was ever counted."""
         return _sum([self.retired, *(report.tally for report in self.reports)])
+
+    def statistics(self) -> dict[str, BatchStatistics]:
+        """What the batchers of all routers did, by version."""
+        return summed([self.retired_statistics, *(report.statistics for report in self.reports)])
 
     def last(self, seconds: float, now: float) -> Tally:
         return _sum(window.last(seconds, now) for window in self._routers.values())

@@ -14,10 +14,13 @@ from app.artifact import (
     InputSpec,
     Manifest,
     Variant,
+    read_manifest,
     seal_for_onnx,
     write_manifest,
 )
 from app.imaging import RESIZE_RULE
+from app.inference import OnnxClassifier
+from app.self_test import write_self_test
 
 COLOURS = ("red", "green", "blue")
 
@@ -29,10 +32,12 @@ def write_colour_bundle(
     labels: tuple[str, ...] = COLOURS,
     name: str = "colours",
     black_only: bool = False,
+    self_test: bool = True,
 ) -> Manifest:
     """probabilities = softmax(mean colour / 8), so that a pure image is answered with near certainty.
 
     black_only: the graph cannot be run on anything but black images, which a warm-up does not notice.
+    self_test: with an image and the graph's answer to it; never for a graph that cannot be run on it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = np.zeros((3, len(labels)), np.float32)
@@ -71,6 +76,11 @@ def write_colour_bundle(
     helper.set_model_props(model, {ONNX_METADATA_KEY: seal_for_onnx(manifest)})
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / MODEL_FILE)
+    if self_test and not black_only:
+        green = np.zeros((1, size, size, 3), np.uint8)
+        green[..., 1] = 12  # dark, so that the answer is not certain
+        answer = OnnxClassifier(folder / MODEL_FILE).predict(green)[0]
+        write_self_test(folder, green[0], labels[1], {"fp32": answer})
     variant = Variant(
         file=MODEL_FILE, bytes=(folder / MODEL_FILE).stat().st_size, accuracy=1.0, max_error=0.0, latency_ms={"1": 0.05}
     )
@@ -84,3 +94,13 @@ def write_colour_bundle(
             variants={"fp32": variant},
         ),
     )
+
+
+def tamper(folder: Path) -> None:
+    """Another graph under the same labels, and all checksums are right again: green is answered with red."""
+    model = onnx.load(folder / MODEL_FILE)
+    (weights,) = (each for each in model.graph.initializer if each.name == "weights")
+    changed = np.roll(numpy_helper.to_array(weights), -1, axis=1)
+    weights.CopyFrom(numpy_helper.from_array(changed, "weights"))
+    onnx.save(model, folder / MODEL_FILE)
+    write_manifest(folder, read_manifest(folder))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -11,9 +12,10 @@ import yaml
 from app.cli.cluster_commands import Json, ray_hint
 from app.cli.output import Output
 from app.cli.session import session
-from app.config import DEFAULT_HTTP_PORT, Home, http_host
+from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
 from app.errors import ClusterError
 from app.replicas import Replicas
+from app.service_options import ServiceOptions, parse_options
 from app.traffic_changes import replaced
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.connection import connect
@@ -27,6 +29,7 @@ from cluster.serve_document import (
     place,
     router_application,
     scaled,
+    with_options,
     with_traffic,
 )
 
@@ -53,6 +56,14 @@ def serve(
         typer.Option(help="Router replicas, also of a router that runs; 1:2 follows the load.", metavar="N|MIN:MAX"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="ONNX Runtime threads of each classifier replica.")] = None,
+    set_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help=f"A service option, which stays until it is set again: {', '.join(ServiceOptions.model_fields)}.",
+        ),
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the Serve config YAML for `serve deploy` and do nothing else.")
     ] = False,
@@ -62,13 +73,14 @@ def serve(
 
     It takes all traffic, on the running cluster or on one that is started and stays up. A service that runs
     changes to it without losing a request, and `manta serve` with the former version changes back. The
-    promotion is logged. `manta deploy` puts a version beside the champion instead.
+    promotion is logged. `manta deploy` puts a version beside the champion instead. Service options are
+    explained in docs/DEPLOYMENT.md.
 
-    Example: manta serve digits/2
+    Example: manta serve digits/2 --set cache_entries=10000 --set allow_origins=https://example.org
     """
     from app.registry import CHAMPION, Registry
 
-    output, registry = Output(as_json=json), Registry(Home.from_env())
+    output, registry, options = Output(as_json=json), Registry(Home.from_env()), parse_options(set_options or ())
     found = registry.resolve(version)
     scale = Scale(
         replicas=Replicas.parse(replicas) if replicas else None,
@@ -77,7 +89,7 @@ def serve(
     )
     if print_config:
         placed = place({}, version=found.version, bundle_uri=found.bundle_uri, aliases=found.aliases)
-        typer.echo(document_text(placed, found.name, scale, port), nl=False)
+        typer.echo(document_text(placed, found.name, scale, port, options), nl=False)
         return
     with (
         session(output, serving=True, port=port, keep=True) as running,
@@ -93,6 +105,7 @@ def serve(
             aliases=found.aliases,
             port=service_port(client, port),
             scale=scale,
+            options=options,
         )
         if CHAMPION not in found.aliases:
             registry.promote(found, CHAMPION, who="manta serve", why=f"put live at {url}")
@@ -109,7 +122,9 @@ def serve(
     output.result({"version": found.reference, "url": url, "dashboard_url": dashboard})
 
 
-def document_text(champion: TrafficVersion, model: str, scale: Scale, port: int | None) -> str:
+def document_text(
+    champion: TrafficVersion, model: str, scale: Scale, port: int | None, options: Mapping[str, Any]
+) -> str:
     """The Serve config as YAML: what would be deployed on the running service, or on a new one."""
     state = None
     with contextlib.suppress(ClusterError), contextlib.closing(_client()) as client:
@@ -119,11 +134,13 @@ def document_text(champion: TrafficVersion, model: str, scale: Scale, port: int 
     router = scaled(router_application(), scale.routers) if scale.routers else router_application()
     applications = [
         control_application(),
-        with_traffic(router, traffic),
+        with_traffic(with_options(router, options), traffic),
         classifier_application(champion, scale),
     ]
     port = port or (state.port if state else None) or DEFAULT_HTTP_PORT
-    return yaml.safe_dump(build_document(applications, host=http_host(), port=port), sort_keys=False)
+    return yaml.safe_dump(
+        build_document(applications, host=http_host(), port=port, grpc_port=grpc_port()), sort_keys=False
+    )
 
 
 def _client() -> ServeClient:

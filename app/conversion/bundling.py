@@ -26,6 +26,7 @@ from app.gates import ACCURACY_LOSS_LIMIT, PARITY_LIMIT, VARIANT_LOSS_LIMIT, Gat
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ImageClassifier, ServingModel
+from app.self_test import read_self_test, typical_image, write_self_test
 
 PARITY_BATCHES = (1, 7, 64)
 LATENCY_BATCHES = (1, 32)
@@ -81,6 +82,9 @@ def write_bundle(
             Gate("loss of accuracy", pytorch_accuracy - onnx_accuracy, ACCURACY_LOSS_LIMIT),
         ]
     )
+    sample = typical_image(probabilities, test.labels)
+    label = card.labels[test.labels[sample]]
+    write_self_test(folder, test.images[sample], label, {FP32: candidate(test.images[sample : sample + 1])[0]})
     variant = Variant(
         file=MODEL_FILE,
         bytes=(folder / MODEL_FILE).stat().st_size,
@@ -159,7 +163,18 @@ def add_variants(
     for variant in variants.values():
         if variant.status == "rejected":
             (folder / variant.file).unlink(missing_ok=True)
+    _extend_self_test(folder, manifest, variants)
     return write_manifest(folder, dataclasses.replace(manifest, variants=variants))
+
+
+def _extend_self_test(folder: Path, manifest: Manifest, variants: Mapping[str, Variant]) -> None:
+    """The answers of the accepted variants too, where the bundle has a self-test."""
+    known = read_self_test(folder, manifest)
+    if known is None:
+        return
+    graphs = {name: folder / each.file for name, each in variants.items() if each.status == "ok"}
+    answers = {name: load_variant(path)(known.pixels[np.newaxis])[0] for name, path in graphs.items()}
+    write_self_test(folder, known.pixels, known.label, answers)
 
 
 def rejections(kind: Kind, answers: Answers, loss: Gate, latency: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -231,7 +231,26 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
     assert (plan.added, plan.dropped) == (["classifier-2"], ["classifier-1"])
     assert plan.traffic_before == live
     assert plan.traffic_after.revision == live.revision + 1
+    assert not plan.router_restarts
     build_document(plan.after.values(), host=HOST, port=8000)
+
+
+def test_service_options_are_arguments_of_the_router_and_stay(served: dict[str, TrafficVersion]) -> None:
+    live = replaced(TrafficFile(revision=3), "colours", served["1"])
+    router = {**with_traffic(router_application(), live), "args": {"max_batch": 8, "cache_entries": 5}}
+    running = {
+        "router": ServedApplication(
+            name="router", status="RUNNING", failure="", config=router, replicas=1, running_pids=()
+        ),
+    }
+    state = ServeState(host=HOST, port=8000, applications=running)
+    plan = deployment.plan_change(state, live, options={"cache_entries": 7, "max_images": 100})
+    assert plan.router_restarts
+    assert plan.after["router"]["args"] == {"max_batch": 8, "cache_entries": 7, "max_images": 100}
+    assert plan.before["router"]["args"] == {"max_batch": 8, "cache_entries": 5}, "what is put back when it fails"
+    assert not deployment.plan_change(state, live, options={"cache_entries": 5}).router_restarts
+    with pytest.raises(BadInput, match="could never be taken"):
+        deployment.plan_change(state, live, options={"max_images": 5000})
 
 
 class _Watch:

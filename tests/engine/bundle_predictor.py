@@ -12,7 +12,6 @@ from app.artifact import open_bundle
 from app.errors import BadImage, NotFound
 from app.inference import OnnxClassifier
 from serve_deployments.assignment import Caller
-from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.http_api import Answer, Classified, Readiness
@@ -42,7 +41,7 @@ class BundlePredictor:
         return Answer("1", self._manifest.labels, list(rows))
 
     def deployment(self) -> DeploymentView:
-        version = VersionView("1", self._manifest, 1, BatchStatistics())
+        version = VersionView("1", self._manifest, 1)
         return DeploymentView(model=self._manifest.name, versions=(version,), champion="1")
 
     def labels(self) -> Sequence[str]:

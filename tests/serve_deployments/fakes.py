@@ -17,11 +17,11 @@ from app.errors import BadImage
 from app.imaging import RESIZE_RULE, encode_png
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.assignment import Caller
-from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView, VersionView
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
 from serve_deployments.request_body import Bodies
+from serve_deployments.request_log import RequestLog
 from tests.bundles import COLOURS
 
 SIZE = 8
@@ -65,7 +65,7 @@ class ColourPredictor:
         if self.failure is not None:
             raise self.failure
         decoded = await self._decoder.decode(images, INPUT)
-        return Answer("7", COLOURS, [_classified(image) for image in decoded])
+        return Answer("7", COLOURS, [_classified(image) for image in decoded], "champion")
 
     async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
         self.callers.append(caller)
@@ -80,9 +80,7 @@ class ColourPredictor:
         manifest = Manifest(
             name="colours", architecture="mean_colour", labels=COLOURS, input=INPUT, created="2026-01-01"
         )
-        versions = tuple(
-            VersionView(version, manifest, replicas, BatchStatistics()) for version, replicas in (("7", 1), ("8", 0))
-        )
+        versions = tuple(VersionView(version, manifest, replicas) for version, replicas in (("7", 1), ("8", 0)))
         return DeploymentView(model="colours", versions=versions, champion="7")
 
     def labels(self) -> Sequence[str]:
@@ -132,6 +130,9 @@ class FakeControl:
             "traffic": {"traffic": {"revision": 3}, "percent": {"7": 100.0}, "routers": []},
             "change": {"id": "1", "state": "done"},
             "operation": {"id": "1", "state": "done"},
+            "statistics": {},
+            "ab": {"champion": {}, "contrasts": [], "since": 0.0},
+            "decisions": [],
         }
 
     async def call(self, method: str, *arguments: Any) -> Any:
@@ -155,11 +156,20 @@ def http_api(
     *,
     token: str = "",
     allow_origins: Sequence[str] = (),
+    log: RequestLog | None = None,
 ) -> HttpApi:
     control = control or FakeControl()
     bodies = Bodies(max_bytes=MAX_BODY_BYTES, max_bytes_in_all=MAX_BODIES_BYTES)
     admin = AdminApi(control, bodies, token=token)
-    return HttpApi(predictor, bodies, admin=admin, control=control, max_images=MAX_IMAGES, allow_origins=allow_origins)
+    return HttpApi(
+        predictor,
+        bodies,
+        admin=admin,
+        control=control,
+        max_images=MAX_IMAGES,
+        allow_origins=allow_origins,
+        log=log,
+    )
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from app.errors import BrokenBundle, NotFound
 from serve_deployments import classifier as classifier_module
 from serve_deployments.classifier import Classifier
 from serve_deployments.schemas import ClassifierArgs
-from tests.bundles import write_colour_bundle
+from tests.bundles import tamper, write_colour_bundle
 
 
 def images_of(*channels: int) -> np.ndarray:
@@ -85,3 +85,15 @@ def test_a_bundle_is_verified_before_it_is_loaded(bundle: Path) -> None:
         classifier_of(bundle)
     with pytest.raises(NotFound):
         classifier_of(bundle / "nowhere")
+
+
+def test_a_graph_that_answers_otherwise_than_when_it_was_made_does_not_start(bundle: Path) -> None:
+    tamper(bundle)
+    with pytest.raises(BrokenBundle, match="self-test: the fp32 graph answers class 0"):
+        classifier_of(bundle)
+
+
+def test_an_older_bundle_starts_without_a_self_test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_colour_bundle(tmp_path, self_test=False)
+    classifier_of(tmp_path)
+    assert "version 1 has no self-test" in caplog.text

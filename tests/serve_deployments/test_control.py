@@ -58,7 +58,9 @@ def report(router: str, *answers: str, requests: int = 1) -> Report:
     tally = Tally()
     tally.count("manta_requests", ("1", "champion", "ok"), requests)
     logged = [LoggedAnswer(answer, 0, "1", "champion", 0, 0.9, 100.0) for answer in answers]
-    return Report(router=router, revision=1, problem=None, tally=tally, gauges={}, taken_out={}, answers=logged)
+    return Report(
+        router=router, revision=1, problem=None, tally=tally, gauges={}, statistics={}, taken_out={}, answers=logged
+    )
 
 
 async def test_answers_that_cannot_be_kept_are_refused_so_that_the_router_keeps_them(control: Control) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app.artifact import InputSpec
 from app.errors import BadImage
-from app.imaging import RESIZE_RULE
+from app.imaging import RESIZE_RULE, ImageHeader
 from serve_deployments import decoder as decoder_module
 from serve_deployments.decoder import Decoded, Decoder
 from tests.serve_deployments.fakes import colour_png
@@ -30,16 +30,16 @@ TO = InputSpec(height=8, width=8, resize=RESIZE_RULE)
 )
 async def test_where_images_are_decoded(images: list[bytes], inline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
-    decode_all = decoder_module._decode_all
+    decode_one = decoder_module._decode_one
 
-    def spy(images: list[bytes], to: InputSpec) -> list[Decoded | BadImage]:
+    def spy(data: bytes, header: ImageHeader | BadImage, to: InputSpec) -> Decoded | BadImage:
         threads.append(threading.current_thread())
-        return decode_all(images, to)
+        return decode_one(data, header, to)
 
-    monkeypatch.setattr(decoder_module, "_decode_all", spy)
+    monkeypatch.setattr(decoder_module, "_decode_one", spy)
     entries = await Decoder(inline_pixels=400, threads=1).decode(images, TO)
-    assert len(entries) == len(images)
-    assert (threads == [threading.main_thread()]) == inline
+    assert len(entries) == len(threads) == len(images)
+    assert all((thread is threading.main_thread()) == inline for thread in threads)
 
 
 async def test_entries_stay_in_order() -> None:

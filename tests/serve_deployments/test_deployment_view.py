@@ -6,7 +6,6 @@ import pytest
 
 from app.artifact import Manifest
 from app.errors import ClusterError, NotFound
-from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.deployment_view import DeploymentView, VersionView
 from tests.bundles import COLOURS
 from tests.serve_deployments.fakes import INPUT
@@ -15,7 +14,7 @@ MANIFEST = Manifest(name="colours", architecture="mean_colour", labels=COLOURS, 
 
 
 def view(champion: str | None = "2") -> DeploymentView:
-    versions = tuple(VersionView(version, MANIFEST, int(version) - 1, BatchStatistics()) for version in "123")
+    versions = tuple(VersionView(version, MANIFEST, int(version) - 1) for version in "123")
     return DeploymentView(model="colours", versions=versions, champion=champion)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +25,7 @@ from cluster.environment import read_admin_token
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient
-from tests.bundles import write_colour_bundle
+from tests.bundles import tamper, write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
 
 IMAGES = [colour_png(channel) for channel in range(3)]
@@ -29,11 +33,13 @@ IMAGES = [colour_png(channel) for channel in range(3)]
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Versions 1 and 2 are alike; 3 has other labels."""
+    """Versions 1 and 2 are alike; 3 has other labels; 5 does not answer as it did when it was made."""
     folder = tmp_path_factory.mktemp("bundles")
     for version in "12":
         write_colour_bundle(folder / version)
     write_colour_bundle(folder / "3", labels=("cyan", "magenta", "yellow"))
+    write_colour_bundle(folder / "5")
+    tamper(folder / "5")
     return folder
 
 
@@ -131,6 +137,16 @@ def test_versions_that_differ_are_refused(admin: AdminClient, challenger: str, b
     assert admin.get("traffic")["percent"] == {"1": 50, "2": 50}
 
 
+def test_a_version_that_fails_its_self_test_is_not_deployed(
+    http: httpx.Client, admin: AdminClient, challenger: str, bundles: Path
+) -> None:
+    before = admin.get("traffic")["traffic"]
+    with pytest.raises(ClusterError, match=r"classifier-5 did not start: .*self-test: the fp32 graph answers class 0"):
+        admin.change("deploy", {"version": "5", "bundle_uri": (bundles / "5").as_uri(), "weight": 50})
+    assert admin.get("traffic")["traffic"] == before
+    assert set(versions(http, 12)) == {"1", "2"}
+
+
 def test_a_ramp_keeps_whom_it_may(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
     before = {number: predict(http, number).json()["model_version"] for number in range(60)}
     admin.change("weights", {"percent": {"2": 80}})
@@ -222,3 +238,62 @@ def test_a_challenger_that_breaks_a_guardrail_loses_its_traffic(
     assert "failed, more than 5.0%" in decision["why"]
     admin.change("undeploy", {"version": "4"})
     assert set(admin.get("traffic")["percent"]) == {"1", "2"}
+
+
+def log_lines(cluster: LocalCluster) -> list[dict[str, Any]]:
+    """Everything that the router's replicas logged."""
+    files = Path(cluster.folder).glob("session_2*/logs/serve/replica_router_*.log")
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def test_failed_requests_are_in_the_log_without_their_images(cluster: LocalCluster, http: httpx.Client) -> None:
+    image = IMAGES[0][:-4]
+    for number in range(3):
+        headers = {"content-type": "image/png", "x-request-id": f"broken-{number}"}
+        assert http.post("/predict", content=image, headers=headers).headers["x-request-id"] == f"broken-{number}"
+
+    def mine() -> list[dict[str, Any]]:
+        return [line for line in log_lines(cluster) if line.get("request_id", "").startswith("broken-")]
+
+    eventually(lambda: len(mine()) == 3)
+    assert [line["request_id"] for line in mine()] == ["broken-0", "broken-1", "broken-2"]
+    for line in mine():
+        assert (line["route"], line["status"], line["error"]) == ("/predict", 400, "BadImage")
+        assert line["application"] == "router"
+        assert line["ms"] > 0
+    text = json.dumps(log_lines(cluster))
+    assert base64.b64encode(image).decode()[:20] not in text
+    assert "PNG" not in text
+
+
+def test_service_options_are_set_without_losing_a_request(
+    cluster: LocalCluster, cluster_home: Home, http: httpx.Client, url: str, bundles: Path
+) -> None:
+    def ask() -> None:
+        number = 0
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            while not over.is_set():
+                try:
+                    predict(client, number := number + 1)
+                except (httpx.HTTPError, AssertionError) as error:
+                    failures.append(error)
+
+    over, failures = threading.Event(), list[Exception]()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    options = {"cache_entries": 100, "allow_origins": ["https://page.example"], "log_requests": 1.0}
+    client = ServeClient(cluster.dashboard_url)
+    port, uri = httpx.URL(url).port, (bundles / "1").as_uri()
+    assert port is not None
+    try:
+        put_live(client, cluster_home, "colours", version="1", bundle_uri=uri, port=port, options=options)
+        page = {"origin": "https://page.example"}
+        eventually(lambda: "access-control-allow-origin" in http.get("/health", headers=page).headers)
+        predict(http, 1, **{"x-request-id": "seen-1"})
+    finally:
+        over.set()
+        asking.join()
+        client.close()
+    assert failures == []
+    eventually(lambda: samples(http).get("manta_cache_total hit", 0) > 0)
+    eventually(lambda: any(line.get("request_id") == "seen-1" for line in log_lines(cluster)))

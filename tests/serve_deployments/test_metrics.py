@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.traffic_file import Guardrails
+from serve_deployments.batch_statistics import BatchStatistics, SentBatch
 from serve_deployments.guard import breach
 from serve_deployments.metrics import SECONDS, Gauges, Histogram, Tally, render
 from serve_deployments.report import Report
@@ -23,8 +24,20 @@ def tally(ok: int = 0, error: int = 0, seconds: float = 0.004, version: str = "2
     return counted
 
 
-def report(router: str, counted: Tally, gauges: Gauges | None = None) -> Report:
-    return Report(router=router, revision=1, problem=None, tally=counted, gauges=gauges or {}, taken_out={}, answers=[])
+def report(router: str, counted: Tally, gauges: Gauges | None = None, *, items: int = 0) -> Report:
+    statistics = BatchStatistics()
+    if items:
+        statistics.add(SentBatch(items, [0.001], 0.002, answered=True))
+    return Report(
+        router=router,
+        revision=1,
+        problem=None,
+        tally=counted,
+        gauges=gauges or {},
+        statistics={"2": statistics},
+        taken_out={},
+        answers=[],
+    )
 
 
 def ok(counted: Tally) -> float:
@@ -61,6 +74,21 @@ def test_routers_add_up_and_those_that_are_gone_still_count() -> None:
     assert windows.gauges()["manta_routers", ()] == 1
     kept = pickle.loads(pickle.dumps(windows.retired))
     assert ok(Windows(kept, keep_s=60).total()) == 5, "a new control starts from what the former one saved"
+
+
+def test_statistics_of_the_protocol_add_up_too() -> None:
+    windows = Windows(Tally(), keep_s=60)
+    windows.add(report("a", Tally(), items=3), 0)
+    for now in (0, GONE_AFTER_S + 1):
+        windows.add(report("b", Tally(), items=5), now)
+    for gone in (True, False):
+        found = windows.statistics()["2"]
+        assert (found.items, found.batches_in_all, found.queue.count) == (8, 2, 2)
+        assert {size: duration.count for size, duration in found.batches.items()} == {3: 1, 5: 1}
+        assert found.infer.ns == 4_000_000
+        assert windows.retire(GONE_AFTER_S + 1) is gone
+    kept = pickle.loads(pickle.dumps(windows.retired_statistics))
+    assert Windows(Tally(), kept, keep_s=60).statistics()["2"].items == 3
 
 
 def test_a_repeated_report_counts_once() -> None:

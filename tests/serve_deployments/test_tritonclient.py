@@ -14,9 +14,11 @@ from tritonclient.utils import InferenceServerException
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import HttpApi
+from serve_deployments.metrics import Tally
 from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
+from serve_deployments.windows import Windows
 from tests.serve_deployments.fakes import FakeControl, asgi, colour_png
 from tests.serve_deployments.local_server import serve
 from tests.serve_deployments.test_router import Applications
@@ -27,6 +29,21 @@ MAX_IMAGES = 50
 PIXELS = np.zeros((3, 8, 8, 3), np.uint8)
 for channel in range(3):
     PIXELS[channel, ..., channel] = 255
+
+
+class ControlOf(FakeControl):
+    """Has the newest report of one router at all times."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        if method == "statistics":
+            windows = Windows(Tally(), keep_s=60)
+            windows.add(self._service.report("router", []), 0)
+            return windows.statistics()
+        return await super().call(method, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +62,10 @@ def address(applications: Applications) -> Iterator[str]:
     async def make() -> ASGIApp:
         args = RouterArgs(max_batch=16)
         service = Service(args)
-        await service.fleet.apply(applications.traffic(1, **{"1": 3, "2": 1}))
+        traffic = applications.traffic(1, **{"1": 3, "2": 1})
+        await service.fleet.apply({**traffic, "quality": {"accurate": "2", "ensemble": {"1": 1, "2": 1}}})
         bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
-        control = FakeControl()
+        control = ControlOf(service)
         admin = AdminApi(control, bodies, token="")
         return asgi(HttpApi(service, bodies, admin=admin, control=control, max_images=MAX_IMAGES))
 
@@ -205,6 +223,18 @@ def test_without_a_version_the_traffic_file_decides(client: triton.InferenceServ
     alone = [client.infer(MODEL, images(PIXELS[:1])) for _ in range(40)]
     anybody = {result.get_response()["model_version"] for result in alone}
     assert anybody == {"1", "2"}  # by chance only one of them: once in 100,000
+
+
+def test_a_quality_is_a_request_parameter(client: triton.InferenceServerClient) -> None:
+    for quality, answered in (("accurate", "2"), ("ensemble", "1+2")):
+        for _ in range(5):
+            result = client.infer(MODEL, images(), parameters={"quality": quality})
+            assert result.get_response()["model_version"] == answered
+            assert winners(result) == [0, 1, 2]
+    for quality, match in (("fast", "not set up"), ("best", "one of fast, accurate")):
+        with pytest.raises(InferenceServerException, match=match) as caught:
+            client.infer(MODEL, images(), parameters={"quality": quality})
+        assert caught.value.status() == "400"
 
 
 def test_statistics(client: triton.InferenceServerClient) -> None:

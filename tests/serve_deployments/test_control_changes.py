@@ -1,0 +1,112 @@
+"""The owner of live state without a cluster: what a change answers, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.config import Home
+from app.errors import ClusterError, MantaError
+from app.traffic_changes import added, replaced
+from app.traffic_file import TrafficFile
+from cluster.serve_document import place
+from serve_deployments import control as control_module
+from serve_deployments.batch_statistics import BatchStatistics, SentBatch
+from serve_deployments.control import Control
+from serve_deployments.metrics import Tally
+from serve_deployments.report import Report
+from serve_deployments.schemas import ControlArgs
+
+CHAMPION, CHALLENGER = (place({}, version=version, bundle_uri=f"/{version}") for version in "12")
+LIVE = added(replaced(TrafficFile(revision=6), "colours", CHAMPION), CHALLENGER, 50)
+
+
+class Deployment:
+    """In place of the cluster: makes the change, unless it fails or waits."""
+
+    def __init__(self) -> None:
+        self.failure: MantaError | None = None
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def change(self, _client: object, _home: Home, make: Callable[..., TrafficFile], **_: Any) -> TrafficFile:
+        self.may_go_on.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        return make(LIVE, {})
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    deployment = Deployment()
+    monkeypatch.setattr(control_module, "change", deployment.change)
+    monkeypatch.setattr(control_module, "_dashboard_url", lambda: "http://127.0.0.1:1")
+    yield deployment
+    deployment.may_go_on.set()
+
+
+@pytest.fixture
+def control(home: Home, deployment: Deployment) -> Iterator[Control]:
+    control = Control(ControlArgs(answer_after_s=5.0))
+    control._traffic = LIVE
+    yield control
+    control._store.close()
+    control._serve.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "error", "message"),
+    [
+        ("weights", {"percent": {"2": 5}, "revision": LIVE.revision - 1}, "Conflict", "look again and repeat"),
+        ("weights", {"percent": {"9": 5}}, "NotFound", "version 9 is not deployed"),
+        ("weights", {"percent": {"2": 101}}, "BadInput", "0 to 100"),
+        ("promote", {"version": "1"}, "BadInput", "champion already"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_said_at_once(
+    control: Control, kind: str, values: dict[str, Any], error: str, message: str
+) -> None:
+    reply = await control.change(kind, values)
+    assert reply["error"] == error
+    assert message in reply["message"]
+
+
+async def test_a_change_is_an_operation(control: Control) -> None:
+    reply = await control.change("weights", {"percent": {"2": 5}, "revision": LIVE.revision})
+    operation = reply["result"]
+    assert (operation["state"], operation["percent"]) == ("done", {"1": 95, "2": 5})
+    assert await control.operation(operation["id"]) == reply
+    assert (await control.operation("another"))["error"] == "NotFound"
+
+
+async def test_a_service_that_fails_is_a_failed_operation(control: Control, deployment: Deployment) -> None:
+    deployment.failure = ClusterError("classifier-2 did not start: self-test")
+    operation = (await control.change("weights", {"percent": {"2": 5}}))["result"]
+    assert (operation["state"], operation["error"]) == ("failed", "ClusterError")
+    assert "self-test" in operation["message"]
+
+
+async def test_what_turns_out_later_is_told_by_the_operation(
+    home: Home, deployment: Deployment, control: Control
+) -> None:
+    control._args = ControlArgs(answer_after_s=0.01)
+    deployment.may_go_on.clear()
+    operation = (await control.change("weights", {"percent": {"2": 5}, "revision": 1}))["result"]
+    assert operation["state"] == "running"
+    deployment.may_go_on.set()
+    await asyncio.gather(*control._tasks)
+    found = (await control.operation(operation["id"]))["result"]
+    assert (found["state"], found["error"]) == ("failed", "Conflict")
+
+
+async def test_statistics_of_all_routers(control: Control) -> None:
+    for router in "ab":
+        statistics = BatchStatistics()
+        statistics.add(SentBatch(3, [0.001, 0.002], 0.01, answered=True))
+        await control.report(Report(router, 1, None, Tally(), {}, {"1": statistics}, {}, []))
+    found = (await control.statistics())["result"]
+    assert {version: each.items for version, each in found.items()} == {"1": 6}
