@@ -153,7 +153,7 @@ TEST(Server, ProtocolV2) {
             std::string::npos)
       << metadata.body;
   std::string data;
-  for (int i = 0; i < 8 * 8; ++i) data += (i > 0 ? ",[0,255,0]" : "[0,255,0]");
+  for (int i = 0; i < 8 * 8; ++i) data += (i > 0 ? ",0,255,0" : "0,255,0");
   const std::string tensor = R"({"name": "images", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [)";
   const Answer answer = client.request("POST", "/v2/models/colours/infer", "application/json",
                                        R"({"id": "7", "inputs": [)" + tensor + data + "]}]}");
@@ -211,7 +211,7 @@ TEST(Server, FormUploads) {
   const Answer answer = client.request("POST", "/predict?top_k=3", "multipart/form-data; boundary=b", body);
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(first_class(answer), "green");
-  EXPECT_EQ(answer.body.find("red"), std::string::npos);  // the field's top_k, not the query's
+  EXPECT_EQ(answer.body.find(R"("red")"), std::string::npos);  // the field's top_k, not the query's
 }
 
 TEST(Server, ServiceRoutes) {
