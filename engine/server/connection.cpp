@@ -11,6 +11,7 @@
 
 #include "problem.hpp"
 #include "query.hpp"
+#include "text.hpp"
 
 namespace manta::server {
 namespace {
@@ -22,6 +23,7 @@ using boost::system::error_code;
 constexpr std::size_t kReadBytes = 16 * 1024;
 constexpr std::size_t kReadBytesOfLargeBody = 256 * 1024;
 constexpr std::uint32_t kHeaderLimit = 16 * 1024;
+constexpr std::size_t kShownDigits = 18;
 constexpr std::size_t kLongestId = 128;
 // Buffers larger than this are not kept for the next request.
 constexpr std::size_t kKeptBytes = 256 * 1024;
@@ -191,7 +193,10 @@ void Connection::fill_request() {
 
 void Connection::refuse(const error_code& error) {
   if (error == http::error::body_limit) {
-    refuse(413, "the body is larger than the limit of " + std::to_string(shard_.options().max_body_bytes) + " bytes");
+    const std::string limit = grouped(shard_.options().max_body_bytes);
+    const std::string length(view(parser_->get()[http::field::content_length]).substr(0, kShownDigits));
+    refuse(413, length.empty() ? "the body is larger than the limit of " + limit + " bytes"
+                               : "the body has " + length + " bytes, the limit is " + limit);
   } else if (error == http::error::header_limit) {
     refuse(431, "the header is larger than the limit of " + std::to_string(kHeaderLimit) + " bytes");
   } else {

@@ -52,7 +52,7 @@ class Inflater {
 };
 
 [[noreturn]] void refuse_size(std::size_t most) {
-  throw HttpError(413, "the body is larger than the limit of " + std::to_string(most) + " bytes");
+  throw HttpError(413, "the body is larger than the limit of " + grouped(most) + " bytes");
 }
 
 }  // namespace

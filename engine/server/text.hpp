@@ -7,6 +7,9 @@
 
 namespace manta::server {
 
+// With a comma after every three digits.
+[[nodiscard]] std::string grouped(std::size_t number);
+
 // ASCII letters made small.
 [[nodiscard]] std::string lower(std::string_view text);
 

@@ -11,6 +11,13 @@ TEST(Text, IsTrimmedAndMadeSmall) {
   EXPECT_EQ(lower("Image/PNG"), "image/png");
 }
 
+TEST(Text, LongNumbersAreGrouped) {
+  EXPECT_EQ(grouped(0), "0");
+  EXPECT_EQ(grouped(999), "999");
+  EXPECT_EQ(grouped(65'536), "65,536");
+  EXPECT_EQ(grouped(12'345'678), "12,345,678");
+}
+
 TEST(Text, IsCutBetweenLetters) {
   EXPECT_EQ(first_letters("äöü", 2), "äö");
   EXPECT_EQ(first_letters("abc", 9), "abc");
