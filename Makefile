@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-ray test-rest check engine test-engine \
+.PHONY: demo test test-all test-ray test-rest check engine test-engine engine-tidy engine-fuzz engine-python \
 	bench-training bench-conversion bench-serving bench-ab-test bench-engine faults setup lock clean help
 
 help: ## list the targets
@@ -39,6 +39,16 @@ engine: $(VENV)/.installed ## the C++ engine: packages where root, build in buil
 
 test-engine: $(VENV)/.installed
 	engine/scripts/build.sh --if-ready
+
+engine-tidy: $(VENV)/.installed ## clang-format and clang-tidy on all C++ code, about 10 minutes on two cores
+	engine/scripts/tidy.sh
+
+engine-fuzz: $(VENV)/.installed ## libFuzzer on images and on requests, SECONDS (60) each
+	engine/scripts/fuzz.sh $(SECONDS)
+
+engine-python: engine ## the engine as a Python module, into the environment
+	cmake --install build/engine --prefix build/engine-tree > build/engine/install.log
+	$(PIP_INSTALL) ./engine/python --config-settings=cmake.define.CMAKE_PREFIX_PATH=$(CURDIR)/build/engine-tree
 
 bench-training: $(VENV)/.installed ## Ray against the plain loop and torchvision, about 8 minutes on two cores
 	$(BIN)/python -m benchmarks.training $(ARGS)

@@ -58,47 +58,58 @@ void classify(const Engine& engine, const std::vector<cv::Mat>& batch, int top_k
   }
 }
 
+// What one caller does: `calls` calls, each with the next batch; the first one begins with image `first`.
 template <typename Item>
-BenchmarkResult measure(Engine& engine, const Arguments& arguments, const std::vector<Item>& items) {
-  const auto batch = static_cast<std::size_t>(arguments.batch);
-  const auto work = [&](std::size_t first, int calls, LatencyHistogram* histogram) {
-    Rounds<Item> rounds(items, batch, first);
-    std::vector<Classified> results;
-    for (int i = 0; i < calls; ++i) {
-      const auto& images = rounds.next();
-      const auto started = Clock::now();
-      classify(engine, images, arguments.top_k, results);
-      if (histogram != nullptr) histogram->add(Clock::now() - started);
-    }
-  };
-  work(0, kWarmUpCalls, nullptr);
-  engine.reset_latency();
+void call_in_turn(const Engine& engine, const Arguments& arguments, const std::vector<Item>& items, std::size_t first,
+                  int calls, LatencyHistogram& histogram) {
+  Rounds<Item> rounds(items, static_cast<std::size_t>(arguments.batch), first);
+  std::vector<Classified> results;
+  for (int i = 0; i < calls; ++i) {
+    const auto& images = rounds.next();
+    const auto started = Clock::now();
+    classify(engine, images, arguments.top_k, results);
+    histogram.add(Clock::now() - started);
+  }
+}
 
-  LatencyHistogram calls;
-  const auto workers = static_cast<std::size_t>(arguments.workers);
+// Calls `work(i)` in a thread for each i below `workers`, and throws what one of them threw.
+template <typename Work>
+void side_by_side(std::size_t workers, Work work) {
   std::vector<std::exception_ptr> failures(workers);
   std::vector<std::thread> threads;
-  const std::clock_t cpu_before = std::clock();
-  const auto started = Clock::now();
   for (std::size_t i = 0; i < workers; ++i) {
     threads.emplace_back([&, i] {
       try {
-        work(i * items.size() / workers, arguments.iterations, &calls);
+        work(i);
       } catch (...) {
         failures[i] = std::current_exception();
       }
     });
   }
   for (auto& thread : threads) thread.join();
-  BenchmarkResult result;
-  result.wall_seconds = std::chrono::duration<double>(Clock::now() - started).count();
-  result.cpu_seconds = static_cast<double>(std::clock() - cpu_before) / CLOCKS_PER_SEC;
   for (const auto& failure : failures) {
     if (failure) std::rethrow_exception(failure);
   }
-  result.images = workers * batch * static_cast<std::size_t>(arguments.iterations);
+}
+
+template <typename Item>
+BenchmarkResult measure(Engine& engine, const Arguments& arguments, const std::vector<Item>& items) {
+  LatencyHistogram warm_up;
+  call_in_turn(engine, arguments, items, 0, kWarmUpCalls, warm_up);
+  engine.reset_latency();
+
+  LatencyHistogram calls;
+  const auto workers = static_cast<std::size_t>(arguments.workers);
+  const std::clock_t cpu_before = std::clock();
+  const auto started = Clock::now();
+  side_by_side(workers, [&](std::size_t i) {
+    call_in_turn(engine, arguments, items, i * items.size() / workers, arguments.iterations, calls);
+  });
+  BenchmarkResult result;
+  result.wall_seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  result.cpu_seconds = static_cast<double>(std::clock() - cpu_before) / CLOCKS_PER_SEC;
+  result.images = workers * static_cast<std::size_t>(arguments.batch) * static_cast<std::size_t>(arguments.iterations);
   result.call = calls.summary();
-  for (const Stage stage : kStages) result.stages.push_back({name(stage), engine.latency(stage).summary()});
   return result;
 }
 
@@ -108,14 +119,11 @@ BenchmarkResult run_benchmark(Engine& engine, const Arguments& arguments, const 
   const std::string made = encoded.empty() ? noise(engine.model()) : "";
   std::vector<ByteView> views(encoded.begin(), encoded.end());
   if (views.empty()) views.emplace_back(made);
-  std::vector<cv::Mat> decoded;
-  for (const ByteView& view : views) {  // also a check: one that cannot be read is no thing to measure
-    cv::Mat image;
-    decode_bgr(view, image, engine.options().max_pixels);
-    if (!arguments.decode) decoded.push_back(image);
-  }
   engine.warm_up({static_cast<std::size_t>(arguments.batch)});
-  return arguments.decode ? measure(engine, arguments, views) : measure(engine, arguments, decoded);
+  if (arguments.decode) return measure(engine, arguments, views);
+  std::vector<cv::Mat> decoded(views.size());
+  for (std::size_t i = 0; i < views.size(); ++i) decode_bgr(views[i], decoded[i], engine.options().max_pixels);
+  return measure(engine, arguments, decoded);
 }
 
 }  // namespace manta::cli

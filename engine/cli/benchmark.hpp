@@ -9,11 +9,6 @@
 
 namespace manta::cli {
 
-struct StageTime {
-  std::string_view stage;
-  LatencySummary seconds;
-};
-
 struct BenchmarkResult {
   std::size_t images = 0;
   double wall_seconds = 0;
@@ -21,11 +16,9 @@ struct BenchmarkResult {
   double cpu_seconds = 0;
   // Of one call, which carries `batch` images. p50 and p99 are exact to 1/16.
   LatencySummary call;
-  std::vector<StageTime> stages;
 };
 
-// `encoded`: images that are classified in turn; without any, one of noise at the input size. Throws BadImage for one
-// that cannot be read.
+// `encoded`: images that are classified in turn; without any, one of noise at the input size. All can be decoded.
 [[nodiscard]] BenchmarkResult run_benchmark(Engine& engine, const Arguments& arguments,
                                             const std::vector<std::string>& encoded);
 

@@ -38,7 +38,7 @@ void find_in_folder(const fs::path& folder, FoundFiles& found) {
   std::error_code error;
   std::vector<fs::directory_entry> entries;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) entries.push_back(*at);
-  if (error) found.problems.push_back(folder.string() + ": " + error.message());
+  if (error) found.unreadable.push_back({folder, error.message()});
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) {
     std::error_code ignored;  // an entry that is gone again is neither a file nor a folder

@@ -7,11 +7,15 @@
 
 namespace manta::cli {
 
+struct UnreadableFolder {
+  std::filesystem::path path;
+  std::string why;
+};
+
 struct FoundFiles {
   // Sorted, for each directory.
   std::vector<std::filesystem::path> images;
-  // Folders that cannot be read, and why.
-  std::vector<std::string> problems;
+  std::vector<UnreadableFolder> unreadable;
 };
 
 // All files at and below `directory` that are images by their name or by their first bytes. Links to folders are not

@@ -1,40 +1,44 @@
 // manta-engine: classifies files and folders, and measures.
+#include "program/main.hpp"
+
 #include <algorithm>
 #include <chrono>
-#include <exception>
 #include <iostream>
 #include <opencv2/core.hpp>
-#include <opencv2/core/utils/logger.hpp>
 
 #include "arguments.hpp"
 #include "benchmark.hpp"
 #include "image_files.hpp"
 #include "manta/engine.hpp"
-#include "manta/version.hpp"
 #include "report.hpp"
 
 namespace manta::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::size_t kFilesAtOnce = 32;
 constexpr int kBadInput = 2;
 
-// All paths that were asked for; what cannot be entered becomes an answer with an error.
-std::vector<std::filesystem::path> files_of(const Arguments& arguments, Answers& answers) {
+// Counted, and told at once.
+void add_failure(const fs::path& path, const std::string& why, Answers& answers) {
+  std::cerr << path.string() << ": " << why << '\n';
+  answers.files.push_back({path.string(), {}});
+  answers.files.back().classified.error = why;
+  ++answers.failed;
+}
+
+// All paths that were asked for; a folder that cannot be entered becomes an answer with an error.
+std::vector<fs::path> files_of(const Arguments& arguments, Answers& answers) {
   FoundFiles found;
   found.images = arguments.images;
   for (const auto& directory : arguments.directories) find_images(directory, found);
-  for (const auto& problem : found.problems) {
-    answers.files.push_back({problem, {}});
-    answers.files.back().classified.error = "cannot be read";
-    ++answers.failed;
-    std::cerr << problem << '\n';
-  }
+  for (const auto& folder : found.unreadable) add_failure(folder.path, folder.why, answers);
   return std::move(found.images);
 }
 
-void classify_some(const Engine& engine, const std::vector<std::filesystem::path>& paths, std::size_t first,
-                   std::size_t count, int top_k, Answers& answers) {
+void classify_some(const Engine& engine, const std::vector<fs::path>& paths, std::size_t first, std::size_t count,
+                   int top_k, Answers& answers) {
   std::vector<std::string> contents(count);
   std::vector<std::string> problems(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -46,13 +50,12 @@ void classify_some(const Engine& engine, const std::vector<std::filesystem::path
   }
   auto results = engine.classify_batch(std::vector<ByteView>(contents.begin(), contents.end()), top_k);
   for (std::size_t i = 0; i < count; ++i) {
-    if (!problems[i].empty()) results[i].error = problems[i];
-    const std::string file = paths[first + i].string();
-    if (!results[i].error.empty()) {
-      ++answers.failed;
-      std::cerr << file << ": " << results[i].error << '\n';
+    const std::string& problem = problems[i].empty() ? results[i].error : problems[i];
+    if (problem.empty()) {
+      answers.files.push_back({paths[first + i].string(), std::move(results[i])});
+    } else {
+      add_failure(paths[first + i], problem, answers);
     }
-    answers.files.push_back({file, std::move(results[i])});
   }
 }
 
@@ -69,26 +72,36 @@ int classify_files(const Engine& engine, const Arguments& arguments) {
   return answers.failed == answers.files.size() ? kBadInput : 0;
 }
 
-int benchmark_files(Engine& engine, const Arguments& arguments) {
-  Answers unused;
+// Those that can be decoded; the others are told.
+std::vector<std::string> readable_contents(const Engine& engine, const std::vector<fs::path>& paths, Answers& answers) {
   std::vector<std::string> contents;
-  for (const auto& path : files_of(arguments, unused)) contents.push_back(read_bytes(path));
+  for (const auto& path : paths) {
+    try {
+      std::string bytes = read_bytes(path);
+      static_cast<void>(decode(bytes, engine.options().max_pixels));
+      contents.push_back(std::move(bytes));
+    } catch (const Error& error) {
+      add_failure(path, error.what(), answers);
+    }
+  }
+  return contents;
+}
+
+int benchmark_files(Engine& engine, const Arguments& arguments) {
+  Answers failures;
+  const auto contents = readable_contents(engine, files_of(arguments, failures), failures);
+  const bool asked_for_files = !arguments.images.empty() || !arguments.directories.empty();
+  if (contents.empty() && asked_for_files) {
+    std::cerr << "error: none of the images can be read\n";
+    return kBadInput;
+  }
   print_benchmark(engine, arguments, run_benchmark(engine, arguments, contents));
   return 0;
 }
 
-int run(const Arguments& arguments) {
-  if (arguments.help) {
-    std::cout << usage();
-    return 0;
-  }
-  if (arguments.version) {
-    std::cout << "manta-engine " << kVersion << '\n';
-    return 0;
-  }
+int classify(const Arguments& arguments) {
+  if (program::tells_of_itself("manta-engine", arguments.help, arguments.version, usage())) return 0;
   cv::setNumThreads(arguments.engine.threads);
-  // OpenCV logs every bad image on stderr; the error says it already.
-  cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
   Engine engine(arguments.model, arguments.engine);
   if (!engine.provider_message().empty()) std::cerr << engine.provider_message() << '\n';
   if (arguments.info) {
@@ -102,13 +115,5 @@ int run(const Arguments& arguments) {
 }  // namespace manta::cli
 
 int main(int argc, char** argv) {
-  try {
-    return manta::cli::run(manta::cli::parse(argc, argv));
-  } catch (const manta::Error& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
+  return manta::program::run([&] { return manta::cli::classify(manta::cli::parse(argc, argv)); });
 }

@@ -1,63 +1,42 @@
 #include "report.hpp"
 
-#include <rapidjson/prettywriter.h>
-#include <rapidjson/stringbuffer.h>
-
-#include <cstdio>
+#include <array>
 #include <iomanip>
 #include <iostream>
+
+#include "program/classified_json.hpp"
+#include "program/json_writer.hpp"
 
 namespace manta::cli {
 namespace {
 
-using Writer = rapidjson::PrettyWriter<rapidjson::StringBuffer>;
-
-void put(Writer& json, std::string_view text) {
-  json.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
-}
+using Writer = program::PrettyJsonWriter;
 
 template <typename Write>
 void print_json(Write write) {
-  rapidjson::StringBuffer buffer;
-  Writer json(buffer);
-  json.SetIndent(' ', 2);
-  json.StartObject();
-  write(json);
-  json.EndObject();
-  std::cout << buffer.GetString() << '\n';
+  std::cout << program::pretty_object(write) << '\n';
 }
 
 void put_model(Writer& json, const Engine& engine) {
   const ModelInfo& model = engine.model();
-  json.Key("model");
-  put(json, model.name);
-  json.Key("model_path");
-  put(json, model.path);
-  json.Key("sha256");
-  put(json, model.sha256);
-  json.Key("provider");
-  put(json, engine.provider());
+  json.member("model", model.name);
+  json.member("model_path", model.path);
+  json.member("sha256", model.sha256);
+  json.member("provider", engine.provider());
 }
 
 void put_summary(Writer& json, const LatencySummary& summary) {
   json.StartObject();
-  json.Key("count");
-  json.Uint64(summary.count);
-  json.Key("mean_ms");
-  json.Double(summary.mean * 1e3);
-  json.Key("p50_ms");
-  json.Double(summary.p50 * 1e3);
-  json.Key("p99_ms");
-  json.Double(summary.p99 * 1e3);
+  json.member("count", summary.count);
+  program::put_latency(json, summary);
   json.EndObject();
 }
 
 void put_stages(Writer& json, const Engine& engine) {
-  json.Key("stages");
+  json.key("stages");
   json.StartObject();
   for (const Stage stage : kStages) {
-    const std::string_view stage_name = name(stage);
-    json.Key(stage_name.data(), static_cast<rapidjson::SizeType>(stage_name.size()));
+    json.key(name(stage));
     put_summary(json, engine.latency(stage).summary());
   }
   json.EndObject();
@@ -65,71 +44,77 @@ void put_stages(Writer& json, const Engine& engine) {
 
 void put_answer(Writer& json, const FileAnswer& answer) {
   json.StartObject();
-  json.Key("file");
-  put(json, answer.file);
+  json.member("file", answer.file);
   if (!answer.classified.error.empty()) {
-    json.Key("error");
-    put(json, answer.classified.error);
-    json.EndObject();
-    return;
+    json.member("error", answer.classified.error);
+  } else {
+    program::put_predictions(json, answer.classified.predictions);
+    program::put_image_shape(json, answer.classified.size);
   }
-  json.Key("predictions");
-  json.StartArray();
-  for (const Prediction& prediction : answer.classified.predictions) {
-    json.StartObject();
-    json.Key("class_id");
-    json.Int(prediction.class_id);
-    json.Key("class_name");
-    put(json, prediction.class_name);
-    json.Key("confidence");
-    json.Double(static_cast<double>(prediction.confidence));
-    json.EndObject();
-  }
-  json.EndArray();
-  json.Key("image_shape");
-  json.StartArray();
-  json.Int(answer.classified.size.height);
-  json.Int(answer.classified.size.width);
-  json.Int(3);
-  json.EndArray();
   json.EndObject();
 }
 
-void print_stage_lines(const Engine& engine) {
-  for (const Stage stage : kStages) {
-    const LatencySummary summary = engine.latency(stage).summary();
-    std::cout << "  " << std::left << std::setw(12) << name(stage) << std::right << "p50 " << std::setw(9)
-              << summary.p50 * 1e6 << " us   p99 " << std::setw(9) << summary.p99 * 1e6 << " us   mean " << std::setw(9)
-              << summary.mean * 1e6 << " us   (" << summary.count << ")\n";
-  }
+// In microseconds. `label` is 12 columns wide.
+void print_latency(std::string_view label, const LatencySummary& summary) {
+  std::cout << std::fixed << std::setprecision(1) << "  " << std::left << std::setw(12) << label << std::right << "p50 "
+            << std::setw(9) << summary.p50 * 1e6 << " us   p99 " << std::setw(9) << summary.p99 * 1e6 << " us   mean "
+            << std::setw(9) << summary.mean * 1e6 << " us   (" << summary.count << ")\n";
+}
+
+void print_stages(const Engine& engine) {
+  for (const Stage stage : kStages) print_latency(name(stage), engine.latency(stage).summary());
+}
+
+void print_info_as_json(const Engine& engine) {
+  const ModelInfo& model = engine.model();
+  print_json([&](Writer& json) {
+    put_model(json, engine);
+    json.member("architecture", model.architecture);
+    json.member("created", model.created);
+    json.list("input_shape", std::array<int, 4>{-1, model.height, model.width, 3}, [&](int side) { json.Int(side); });
+    json.list("class_names", model.labels, [&](const std::string& label) { json.text(label); });
+    json.member("options", engine.options().to_string());
+    json.member("onnxruntime", Engine::onnxruntime_version());
+  });
+}
+
+void print_answers_as_json(const Engine& engine, const Answers& answers) {
+  print_json([&](Writer& json) {
+    put_model(json, engine);
+    json.member("num_images", answers.files.size() - answers.failed);
+    json.member("num_failed", answers.failed);
+    json.member("seconds", answers.seconds);
+    put_stages(json, engine);
+    json.list("results", answers.files, [&](const FileAnswer& answer) { put_answer(json, answer); });
+  });
+}
+
+void print_benchmark_as_json(const Engine& engine, const Arguments& arguments, const BenchmarkResult& result) {
+  const auto images = static_cast<double>(result.images);
+  print_json([&](Writer& json) {
+    put_model(json, engine);
+    json.member("options", engine.options().to_string());
+    json.member("batch", arguments.batch);
+    json.member("workers", arguments.workers);
+    json.member("decode", arguments.decode);
+    json.member("images", result.images);
+    json.member("images_per_second", images / result.wall_seconds);
+    json.member("wall_us_per_image", result.wall_seconds * 1e6 / images);
+    json.member("cpu_us_per_image", result.cpu_seconds * 1e6 / images);
+    json.key("call");
+    put_summary(json, result.call);
+    put_stages(json, engine);
+  });
 }
 
 }  // namespace
 
 void print_info(const Engine& engine, bool json) {
-  const ModelInfo& model = engine.model();
   if (json) {
-    print_json([&](Writer& out) {
-      put_model(out, engine);
-      out.Key("architecture");
-      put(out, model.architecture);
-      out.Key("created");
-      put(out, model.created);
-      out.Key("input_shape");
-      out.StartArray();
-      for (const int side : {-1, model.height, model.width, 3}) out.Int(side);
-      out.EndArray();
-      out.Key("class_names");
-      out.StartArray();
-      for (const auto& label : model.labels) put(out, label);
-      out.EndArray();
-      out.Key("options");
-      put(out, engine.options().to_string());
-      out.Key("onnxruntime");
-      put(out, Engine::onnxruntime_version());
-    });
+    print_info_as_json(engine);
     return;
   }
+  const ModelInfo& model = engine.model();
   std::cout << model.name << " (" << model.architecture << ", " << model.created << ")\n"
             << "  file      " << model.path << "\n  sha256    " << model.sha256 << "\n  input     uint8 RGB, "
             << model.height << "x" << model.width << "\n  classes   " << model.labels.size() << ":";
@@ -140,20 +125,7 @@ void print_info(const Engine& engine, bool json) {
 
 void print_answers(const Engine& engine, const Answers& answers, bool json) {
   if (json) {
-    print_json([&](Writer& out) {
-      put_model(out, engine);
-      out.Key("num_images");
-      out.Uint64(answers.files.size() - answers.failed);
-      out.Key("num_failed");
-      out.Uint64(answers.failed);
-      out.Key("seconds");
-      out.Double(answers.seconds);
-      put_stages(out, engine);
-      out.Key("results");
-      out.StartArray();
-      for (const auto& answer : answers.files) put_answer(out, answer);
-      out.EndArray();
-    });
+    print_answers_as_json(engine, answers);
     return;
   }
   for (const auto& answer : answers.files) {
@@ -165,49 +137,25 @@ void print_answers(const Engine& engine, const Answers& answers, bool json) {
     std::cout << '\n';
   }
   if (answers.files.size() > 1) {
-    std::cout << std::setprecision(3) << answers.files.size() - answers.failed << " images in " << answers.seconds
-              << " s, " << answers.failed << " could not be read\n"
-              << std::setprecision(1);
-    print_stage_lines(engine);
+    std::cout << std::fixed << std::setprecision(3) << answers.files.size() - answers.failed << " images in "
+              << answers.seconds << " s, " << answers.failed << " could not be read\n";
+    print_stages(engine);
   }
 }
 
 void print_benchmark(const Engine& engine, const Arguments& arguments, const BenchmarkResult& result) {
-  const double images = static_cast<double>(result.images);
   if (arguments.json) {
-    print_json([&](Writer& out) {
-      put_model(out, engine);
-      out.Key("options");
-      put(out, engine.options().to_string());
-      out.Key("batch");
-      out.Int(arguments.batch);
-      out.Key("workers");
-      out.Int(arguments.workers);
-      out.Key("decode");
-      out.Bool(arguments.decode);
-      out.Key("images");
-      out.Uint64(result.images);
-      out.Key("images_per_second");
-      out.Double(images / result.wall_seconds);
-      out.Key("wall_us_per_image");
-      out.Double(result.wall_seconds * 1e6 / images);
-      out.Key("cpu_us_per_image");
-      out.Double(result.cpu_seconds * 1e6 / images);
-      out.Key("call");
-      put_summary(out, result.call);
-      put_stages(out, engine);
-    });
+    print_benchmark_as_json(engine, arguments, result);
     return;
   }
+  const auto images = static_cast<double>(result.images);
   std::cout << std::fixed << std::setprecision(1) << engine.model().name << " on " << engine.provider() << ", batch "
             << arguments.batch << ", " << arguments.workers << " callers, " << (arguments.decode ? "with" : "without")
             << " decoding\n"
             << "  " << images / result.wall_seconds << " images/s, " << result.cpu_seconds * 1e6 / images
-            << " us of CPU an image\n"
-            << "  call        p50 " << std::setw(9) << result.call.p50 * 1e6 << " us   p99 " << std::setw(9)
-            << result.call.p99 * 1e6 << " us   mean " << std::setw(9) << result.call.mean * 1e6 << " us   ("
-            << result.call.count << ")\n";
-  print_stage_lines(engine);
+            << " us of CPU an image\n";
+  print_latency("call", result.call);
+  print_stages(engine);
 }
 
 }  // namespace manta::cli

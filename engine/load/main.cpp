@@ -4,8 +4,7 @@
 //
 // Prints one JSON object: requests, errors, seconds, latency. An error is a connection that broke or an answer that is
 // not 200. Its own cost is about that of a read and a write, so that one core of it keeps several of a server busy.
-#include <rapidjson/prettywriter.h>
-#include <rapidjson/stringbuffer.h>
+#include "program/main.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -14,7 +13,6 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
-#include <exception>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -23,7 +21,10 @@
 #include <string>
 #include <vector>
 
+#include "manta/errors.hpp"
 #include "manta/latency.hpp"
+#include "program/arguments.hpp"
+#include "program/json_writer.hpp"
 
 namespace {
 
@@ -131,52 +132,36 @@ class Client {
 };
 
 void print(const Totals& totals, double seconds) {
-  const auto summary = totals.latency.summary();
-  rapidjson::StringBuffer buffer;
-  rapidjson::PrettyWriter<rapidjson::StringBuffer> json(buffer);
-  json.StartObject();
-  json.Key("requests");
-  json.Uint64(totals.requests);
-  json.Key("errors");
-  json.Uint64(totals.errors);
-  json.Key("first_error");
-  json.String(totals.first_error.c_str());
-  json.Key("seconds");
-  json.Double(seconds);
-  json.Key("mean_ms");
-  json.Double(summary.mean * 1e3);
-  json.Key("p50_ms");
-  json.Double(summary.p50 * 1e3);
-  json.Key("p99_ms");
-  json.Double(summary.p99 * 1e3);
-  json.EndObject();
-  std::cout << buffer.GetString() << '\n';
+  std::cout << manta::program::pretty_object([&](auto& json) {
+    json.member("requests", totals.requests);
+    json.member("errors", totals.errors);
+    json.member("first_error", totals.first_error);
+    json.member("seconds", seconds);
+    manta::program::put_latency(json, totals.latency.summary());
+  }) << '\n';
 }
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.size() != 6) {
-    std::cerr << "usage: manta-load PORT PATH CONTENT-TYPE BODY-FILE CONNECTIONS SECONDS\n";
-    return 2;
+    throw manta::BadInput("usage: manta-load PORT PATH CONTENT-TYPE BODY-FILE CONNECTIONS SECONDS");
   }
   std::ifstream file(arguments[3], std::ios::binary);
-  if (!file) {
-    std::cerr << "error: cannot read " << arguments[3] << '\n';
-    return 3;
-  }
+  if (!file) throw manta::NotFound("cannot read " + arguments[3]);
   const std::string body((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const std::string request = "POST " + arguments[1] + " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: " + arguments[2] +
                               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  const asio::ip::tcp::endpoint server(asio::ip::address_v4::loopback(),
-                                       static_cast<std::uint16_t>(std::stoul(arguments[0])));
-  const std::size_t connections = std::stoul(arguments[4]);
-  const auto duration = std::chrono::duration<double>(std::stod(arguments[5]));
+  const asio::ip::tcp::endpoint server(
+      asio::ip::address_v4::loopback(),
+      static_cast<std::uint16_t>(manta::program::whole_number("PORT", arguments[0], 1, 65535)));
+  const int connections = manta::program::small_count("CONNECTIONS", arguments[4], 65535);
+  const auto duration = std::chrono::duration<double>(manta::program::seconds("SECONDS", arguments[5]));
 
   asio::io_context loop(1);
   Totals totals;
   const auto started = Clock::now();
   const auto end = started + std::chrono::duration_cast<Clock::duration>(duration);
   std::vector<std::unique_ptr<Client>> clients;
-  for (std::size_t i = 0; i < connections; ++i) {
+  for (int i = 0; i < connections; ++i) {
     clients.push_back(std::make_unique<Client>(loop, server, request, end, totals));
     clients.back()->start();
   }
@@ -188,10 +173,5 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run({argv + 1, argv + argc});
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
+  return manta::program::run([&] { return run({argv + 1, argv + argc}); });
 }

@@ -1,27 +1,27 @@
 #include "answer.hpp"
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
 
-#include "json_writer.hpp"
 #include "manta/version.hpp"
+#include "program/classified_json.hpp"
+#include "program/json_writer.hpp"
 
 namespace manta::server {
 namespace {
 
-double milliseconds_since(Clock::time_point started) {
-  const double milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - started).count();
-  return std::round(milliseconds * 1000) / 1000;
+using program::JsonWriter;
+using program::StringOutput;
+
+// To a thousandth.
+double rounded(double value) {
+  return std::round(value * 1000) / 1000;
 }
 
-void put_shape(JsonWriter& json, ImageSize size) {
-  json.key("image_shape");
-  json.StartArray();
-  json.Int(size.height);
-  json.Int(size.width);
-  json.Int(3);
-  json.EndArray();
+double milliseconds_since(Clock::time_point started) {
+  return rounded(std::chrono::duration<double, std::milli>(Clock::now() - started).count());
 }
 
 std::string now() {
@@ -44,19 +44,21 @@ AnswerWriter::AnswerWriter(const Engine& engine, std::string model_version)
 
 void AnswerWriter::put_predictions(JsonWriter& json, const Exchange& exchange, const Row& row) {
   engine_.top(&exchange.rows_of_probabilities[row.slot * engine_.classes()], exchange.top_k, best_);
-  json.key("predictions");
-  json.StartArray();
-  for (const Prediction& prediction : best_) {
-    json.StartObject();
-    json.key("class_id");
-    json.Int(prediction.class_id);
-    json.key("class_name");
-    json.text(prediction.class_name);
-    json.key("confidence");
-    json.Double(static_cast<double>(prediction.confidence));
-    json.EndObject();
+  program::put_predictions(json, best_);
+}
+
+void AnswerWriter::put_row(JsonWriter& json, const Exchange& exchange, std::size_t index) {
+  const Row& row = exchange.rows[index];
+  json.StartObject();
+  json.member("image_index", index);
+  if (row.error.empty()) {
+    put_predictions(json, exchange, row);
+    program::put_image_shape(json, row.size);
+    json.member("model_version", model_version_);
+  } else {
+    json.member("error", row.error);
   }
-  json.EndArray();
+  json.EndObject();
 }
 
 void AnswerWriter::predict(Exchange& exchange) {
@@ -64,13 +66,10 @@ void AnswerWriter::predict(Exchange& exchange) {
   JsonWriter json(output);
   json.StartObject();
   put_predictions(json, exchange, exchange.rows[0]);
-  json.key("model_version");
-  json.text(model_version_);
-  json.key("request_id");
-  json.text(exchange.request.id);
-  json.key("inference_time_ms");
-  json.Double(milliseconds_since(exchange.started));
-  put_shape(json, exchange.rows[0].size);
+  json.member("model_version", model_version_);
+  json.member("request_id", exchange.request.id);
+  json.member("inference_time_ms", milliseconds_since(exchange.started));
+  program::put_image_shape(json, exchange.rows[0].size);
   json.EndObject();
 }
 
@@ -80,34 +79,14 @@ void AnswerWriter::predict_batch(Exchange& exchange) {
   json.StartObject();
   json.key("batch_predictions");
   json.StartArray();
-  int index = 0;
-  for (const Row& row : exchange.rows) {
-    json.StartObject();
-    json.key("image_index");
-    json.Int(index++);
-    if (row.error.empty()) {
-      put_predictions(json, exchange, row);
-      put_shape(json, row.size);
-      json.key("model_version");
-      json.text(model_version_);
-    } else {
-      json.key("error");
-      json.text(row.error);
-    }
-    json.EndObject();
-  }
+  for (std::size_t i = 0; i < exchange.rows.size(); ++i) put_row(json, exchange, i);
   json.EndArray();
   const double total = milliseconds_since(exchange.started);
-  json.key("num_images");
-  json.Int(index);
-  json.key("model_version");
-  json.text(model_version_);
-  json.key("request_id");
-  json.text(exchange.request.id);
-  json.key("total_inference_time_ms");
-  json.Double(total);
-  json.key("average_time_per_image_ms");
-  json.Double(std::round(total / index * 1000) / 1000);
+  json.member("num_images", exchange.rows.size());
+  json.member("model_version", model_version_);
+  json.member("request_id", exchange.request.id);
+  json.member("total_inference_time_ms", total);
+  json.member("average_time_per_image_ms", rounded(total / static_cast<double>(exchange.rows.size())));
   json.EndObject();
 }
 
@@ -115,14 +94,10 @@ void AnswerWriter::health(Exchange& exchange) const {
   StringOutput output(exchange.response.body);
   JsonWriter json(output);
   json.StartObject();
-  json.key("status");
-  json.text("healthy");
-  json.key("timestamp");
-  json.text(now());
-  json.key("service");
-  json.text("manta");
-  json.key("version");
-  json.text(kVersion);
+  json.member("status", "healthy");
+  json.member("timestamp", now());
+  json.member("service", "manta");
+  json.member("version", kVersion);
   json.EndObject();
 }
 
@@ -130,79 +105,51 @@ void AnswerWriter::ready(Exchange& exchange) const {
   StringOutput output(exchange.response.body);
   JsonWriter json(output);
   json.StartObject();
-  json.key("ready");
-  json.Bool(true);
-  json.key("model");
-  json.text(engine_.model().name);
-  json.key("revision");
-  json.Int(0);
-  json.key("model_version");
-  json.text(model_version_);
-  json.key("problem");
-  json.Null();
+  json.member("ready", true);
+  json.member("model", engine_.model().name);
+  json.member("revision", 0);
+  json.member("model_version", model_version_);
+  json.null_member("problem");
   json.EndObject();
 }
 
 void AnswerWriter::model_info(Exchange& exchange, std::size_t queued) const {
   const ModelInfo& model = engine_.model();
-  const auto classes = static_cast<unsigned>(engine_.classes());
+  const auto classes = static_cast<int>(engine_.classes());
   StringOutput output(exchange.response.body);
   JsonWriter json(output);
+  const auto put_side = [&](int side) { json.Int(side); };
   json.StartObject();
-  json.key("model");
-  json.text(model.name);
-  json.key("model_version");
-  json.text(model_version_);
-  json.key("model_path");
-  json.text(model.path);
-  json.key("architecture");
-  json.text(model.architecture);
-  json.key("input_shape");
-  json.StartArray();
-  for (const int side : {-1, model.height, model.width, 3}) json.Int(side);
-  json.EndArray();
-  json.key("output_shape");
-  json.StartArray();
-  json.Int(-1);
-  json.Uint(classes);
-  json.EndArray();
-  json.key("num_classes");
-  json.Uint(classes);
-  json.key("class_names");
-  json.StartArray();
-  for (const std::string& label : model.labels) json.text(label);
-  json.EndArray();
-  json.key("revision");
-  json.Int(0);
+  json.member("model", model.name);
+  json.member("model_version", model_version_);
+  json.member("model_path", model.path);
+  json.member("architecture", model.architecture);
+  json.list("input_shape", std::array<int, 4>{-1, model.height, model.width, 3}, put_side);
+  json.list("output_shape", std::array<int, 2>{-1, classes}, put_side);
+  json.member("num_classes", classes);
+  json.list("class_names", model.labels, [&](const std::string& label) { json.text(label); });
+  json.member("revision", 0);
   json.key("versions");
   json.StartArray();
-  json.StartObject();
-  json.key("version");
-  json.text(model_version_);
-  json.key("aliases");
-  json.StartArray();
-  json.text("champion");
+  put_version(json, queued);
   json.EndArray();
-  json.key("weight");
-  json.Double(1);
-  json.key("application");
-  json.text("manta-engine");
-  json.key("variant");
-  json.text(engine_.options().variant);
-  json.key("accuracy");
-  json.Null();
-  json.key("running_replicas");
-  json.Int(1);
-  json.key("warm");
-  json.Bool(true);
-  json.key("taken_out");
-  json.Null();
-  json.key("images_waiting");
-  json.Uint64(queued);
-  json.key("images_in_flight");
-  json.Int(0);
   json.EndObject();
-  json.EndArray();
+}
+
+// The one that there is.
+void AnswerWriter::put_version(JsonWriter& json, std::size_t queued) const {
+  json.StartObject();
+  json.member("version", model_version_);
+  json.list("aliases", std::array<std::string_view, 1>{"champion"}, [&](std::string_view alias) { json.text(alias); });
+  json.member("weight", 1.0);
+  json.member("application", "manta-engine");
+  json.member("variant", engine_.options().variant);
+  json.null_member("accuracy");
+  json.member("running_replicas", 1);
+  json.member("warm", true);
+  json.null_member("taken_out");
+  json.member("images_waiting", queued);
+  json.member("images_in_flight", 0);
   json.EndObject();
 }
 

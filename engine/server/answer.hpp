@@ -7,6 +7,7 @@
 
 #include "exchange.hpp"
 #include "manta/engine.hpp"
+#include "program/json_writer.hpp"
 
 namespace manta::server {
 
@@ -24,7 +25,9 @@ class AnswerWriter {
   [[nodiscard]] const std::string& model_version() const noexcept { return model_version_; }
 
  private:
-  void put_predictions(class JsonWriter& json, const Exchange& exchange, const Row& row);
+  void put_predictions(program::JsonWriter& json, const Exchange& exchange, const Row& row);
+  void put_row(program::JsonWriter& json, const Exchange& exchange, std::size_t index);
+  void put_version(program::JsonWriter& json, std::size_t queued) const;
 
   const Engine& engine_;
   std::string model_version_;

@@ -4,6 +4,7 @@
 #include <array>
 #include <exception>
 #include <iostream>
+#include <limits>
 
 #include "problem.hpp"
 #include "request_body.hpp"
@@ -34,9 +35,10 @@ constexpr std::array<RouteEntry, 7> kTable = {{
 
 // What the header says; nothing for a broken one, which is refused before any pixel is decoded.
 std::int64_t pixels(ByteView encoded) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   try {
     const ImageHeader header = read_header(encoded);
-    return header.width * header.height;
+    return header.width > kMost / header.height ? kMost : header.width * header.height;
   } catch (const BadImage&) {
     return 0;
   }
@@ -52,13 +54,6 @@ bool is_small(const Exchange& exchange, std::int64_t most_pixels) {
   return true;
 }
 
-void check_method(const Exchange& exchange, std::string_view path, std::string_view method) {
-  if (exchange.request.method == method) return;
-  const std::string allow = method == "GET" ? "GET, HEAD" : std::string(method);
-  throw HttpError(
-      405, std::string(path) + " takes " + allow + ", not " + printable(exchange.request.method.substr(0, 40)), allow);
-}
-
 }  // namespace
 
 Api::Api(const Engine& engine, Batcher& batcher, Metrics& metrics, ApiLimits limits, std::string model_version,
@@ -69,7 +64,7 @@ Api::Api(const Engine& engine, Batcher& batcher, Metrics& metrics, ApiLimits lim
       limits_(limits),
       hooks_(std::move(hooks)),
       answers_(engine, std::move(model_version)),
-      v2_(engine, answers_.model_version(), limits.max_images) {}
+      v2_(engine, answers_.model_version(), limits.max_images, limits.max_body_bytes) {}
 
 template <typename Step>
 void Api::guarded(Exchange& exchange, Step step) {
@@ -92,6 +87,9 @@ void Api::handle(Exchange& exchange) {
   exchange.response.content_type = "application/json";
   exchange.response.body.clear();
   exchange.response.allow.clear();
+  exchange.response.json_bytes.reset();
+  exchange.response.content_encoding = {};
+  exchange.rows.clear();
   guarded(exchange, [&] { dispatch(exchange); });
   // Whatever was read is copied by now.
   if (parser_.capacity() > kKeptParserBytes) parser_ = simdjson::dom::parser();
@@ -99,46 +97,52 @@ void Api::handle(Exchange& exchange) {
 
 void Api::dispatch(Exchange& exchange) {
   const std::string& path = exchange.request.path;
-  if (v2_.owns(path)) {
-    exchange.route = Route::v2;
-    if (v2_.handle(exchange, parser_)) {
+  if (ProtocolV2::owns(path)) {
+    dispatch_v2(exchange);
+    return;
+  }
+  const auto* entry = std::find_if(kTable.begin(), kTable.end(), [&](const auto& each) { return each.path == path; });
+  if (entry == kTable.end()) refuse_route(path);
+  exchange.route = entry->route;
+  check_method(exchange.request, entry->method);
+  if (entry->route == Route::predict || entry->route == Route::predict_batch) {
+    read_and_classify(exchange);
+  } else {
+    tell(exchange);
+  }
+}
+
+void Api::dispatch_v2(Exchange& exchange) {
+  exchange.route = Route::v2;
+  switch (v2_.handle(exchange, metrics_, parser_)) {
+    case ProtocolV2::Next::send:
       exchange.send();
-    } else {
-      exchange.route = Route::v2_infer;
+      break;
+    case ProtocolV2::Next::decode:
+      classify(exchange);
+      break;
+    case ProtocolV2::Next::run:
       submit(exchange);
-    }
-    return;
+      break;
   }
-  for (const RouteEntry& entry : kTable) {
-    if (entry.path != path) continue;
-    exchange.route = entry.route;
-    check_method(exchange, path, entry.method);
-    switch (entry.route) {
-      case Route::predict:
-      case Route::predict_batch:
-        read_and_classify(exchange);
-        return;
-      case Route::model_info:
-        answers_.model_info(exchange, hooks_.queued());
-        break;
-      case Route::metrics:
-        exchange.response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-        exchange.response.body = metrics_.text(engine_, answers_.model_version(), hooks_.queued());
-        break;
-      default:
-        if (path == "/health/live") {
-          exchange.response.body = R"({"alive":true})";
-        } else if (path == "/health/ready") {
-          answers_.ready(exchange);
-        } else {
-          answers_.health(exchange);
-        }
-    }
-    exchange.send();
-    return;
+}
+
+// What the server and its model are.
+void Api::tell(Exchange& exchange) const {
+  Response& response = exchange.response;
+  if (exchange.route == Route::model_info) {
+    answers_.model_info(exchange, hooks_.queued());
+  } else if (exchange.route == Route::metrics) {
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = metrics_.text(engine_, answers_.model_version(), hooks_.queued());
+  } else if (exchange.request.path == "/health/live") {
+    response.body = R"({"alive":true})";
+  } else if (exchange.request.path == "/health/ready") {
+    answers_.ready(exchange);
+  } else {
+    answers_.health(exchange);
   }
-  constexpr std::size_t kShownPath = 200;
-  throw HttpError(404, "there is no route " + printable(std::string_view(path).substr(0, kShownPath)));
+  exchange.send();
 }
 
 void Api::read_and_classify(Exchange& exchange) {
@@ -147,10 +151,12 @@ void Api::read_and_classify(Exchange& exchange) {
   } else {
     read_batch(exchange, parser_, limits_.max_images);
   }
+  check_caller(exchange.request, answers_.model_version());
   classify(exchange);
 }
 
 void Api::classify(Exchange& exchange) {
+  exchange.pixels.resize(exchange.rows.size() * engine_.input_bytes());
   if (is_small(exchange, limits_.inline_pixels)) {
     decode(exchange);
     submit(exchange);
@@ -165,7 +171,6 @@ void Api::classify(Exchange& exchange) {
 // Called from threads for decoding too.
 void Api::decode(Exchange& exchange) const {
   const std::size_t bytes = engine_.input_bytes();
-  exchange.pixels.resize(exchange.rows.size() * bytes);
   exchange.count = 0;
   for (Row& row : exchange.rows) {
     if (!row.error.empty()) continue;
@@ -187,6 +192,7 @@ void Api::decode(Exchange& exchange) const {
 }
 
 void Api::submit(Exchange& exchange) {
+  if (exchange.route == Route::v2_infer) ProtocolV2::check_rows(exchange);
   if (exchange.route == Route::predict && !exchange.rows[0].error.empty()) {
     throw HttpError(exchange.rows[0].error_status, exchange.rows[0].error);
   }
@@ -201,18 +207,11 @@ void Api::submit(Exchange& exchange) {
 }
 
 void Api::on_batch(Exchange& exchange, BatchOutcome outcome) {
-  switch (outcome) {
-    case BatchOutcome::answered:
-      answer(exchange);
-      return;
-    case BatchOutcome::timed_out:
-      write_problem(exchange, 504, "the model was not free in time");
-      break;
-    case BatchOutcome::failed:
-      write_problem(exchange, 500, "internal error");
-      break;
-  }
-  exchange.send();
+  guarded(exchange, [&] {
+    if (outcome == BatchOutcome::timed_out) throw HttpError(504, "the model was not free in time");
+    if (outcome == BatchOutcome::failed) throw HttpError(500, "internal error");
+    answer(exchange);
+  });
 }
 
 void Api::answer(Exchange& exchange) {

@@ -22,6 +22,8 @@ namespace manta::server {
 
 struct ApiLimits {
   std::size_t max_images = 256;
+  // Of a body, also of what a compressed one inflates to.
+  std::size_t max_body_bytes = std::size_t{32} << 20U;
   // Requests with more pixels than this, all images together, are decoded elsewhere.
   std::int64_t inline_pixels = 100'000;
 };
@@ -51,6 +53,8 @@ class Api {
   template <typename Step>
   void guarded(Exchange& exchange, Step step);
   void dispatch(Exchange& exchange);
+  void dispatch_v2(Exchange& exchange);
+  void tell(Exchange& exchange) const;
   void read_and_classify(Exchange& exchange);
   void classify(Exchange& exchange);
   void decode(Exchange& exchange) const;

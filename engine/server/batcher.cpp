@@ -13,7 +13,10 @@ Batcher::Batcher(Hooks hooks, BatchLimits limits, std::size_t input_bytes, std::
     : hooks_(std::move(hooks)), limits_(limits), input_bytes_(input_bytes), classes_(classes) {}
 
 bool Batcher::submit(BatchEntry& entry) {
-  if (queued() + entry.count > limits_.max_queued) return false;
+  if (queued() + entry.count > limits_.max_queued) {
+    hooks_.observe_unanswered(Clock::duration::zero());
+    return false;
+  }
   entry.submitted = Clock::now();
   waiting_.push_back(&entry);
   queued_ += entry.count;
@@ -33,32 +36,58 @@ void Batcher::pump() {
   expire();
   if (waiting_.empty()) return;
   take_batch();
-  hooks_.observe(batch_images_, Clock::now() - batch_.front()->submitted);
-  if (batch_images_ <= limits_.inline_images) {
-    finish(run());
+  if (ran_.images <= limits_.inline_images) {
+    run();
+    finish();
     return;
   }
   running_ = true;
   hooks_.elsewhere([this] {
-    const bool succeeded = run();
-    hooks_.later([this, succeeded] {
+    run();
+    hooks_.later([this] {
       running_ = false;
-      finish(succeeded);
+      finish();
     });
   });
 }
 
 void Batcher::take_batch() {
   batch_.clear();
-  batch_images_ = 0;
+  ran_ = RanBatch();
+  const auto now = Clock::now();
   while (!waiting_.empty()) {
     BatchEntry* entry = waiting_.front();
-    if (!batch_.empty() && batch_images_ + entry->count > limits_.max_batch) break;
+    if (!batch_.empty() && ran_.images + entry->count > limits_.max_batch) break;
     waiting_.pop_front();
     batch_.push_back(entry);
-    batch_images_ += entry->count;
+    ran_.images += entry->count;
+    ran_.waited_in_all += now - entry->submitted;
   }
-  queued_ -= batch_images_;
+  ran_.entries = batch_.size();
+  ran_.longest_wait = now - batch_.front()->submitted;
+  queued_ -= ran_.images;
+}
+
+void Batcher::run() noexcept {
+  const auto started = Clock::now();
+  try {
+    run_batch();
+    ran_.answered = true;
+  } catch (const std::exception& error) {
+    std::cerr << "a batch of " << ran_.images << " failed: " << error.what() << std::endl;
+  }
+  ran_.took = Clock::now() - started;
+}
+
+// A lone entry is run where it lies.
+void Batcher::run_batch() {
+  if (batch_.size() == 1) {
+    run_in_pieces(batch_[0]->images, batch_[0]->count, batch_[0]->probabilities);
+    return;
+  }
+  gather();
+  run_in_pieces(images_.data(), ran_.images, probabilities_.data());
+  scatter();
 }
 
 // A single entry larger than a batch is run in pieces: the memory of a run grows with its images, and stays taken.
@@ -68,45 +97,36 @@ void Batcher::run_in_pieces(const std::uint8_t* images, std::size_t count, float
   }
 }
 
-bool Batcher::run() noexcept {
-  try {
-    if (batch_.size() == 1) {
-      run_in_pieces(batch_[0]->images, batch_[0]->count, batch_[0]->probabilities);
-      return true;
-    }
-    images_.resize(batch_images_ * input_bytes_);
-    probabilities_.resize(batch_images_ * classes_);
-    std::size_t at = 0;
-    for (const BatchEntry* entry : batch_) {
-      std::copy_n(entry->images, entry->count * input_bytes_, &images_[at * input_bytes_]);
-      at += entry->count;
-    }
-    run_in_pieces(images_.data(), batch_images_, probabilities_.data());
-    at = 0;
-    for (const BatchEntry* entry : batch_) {
-      std::copy_n(&probabilities_[at * classes_], entry->count * classes_, entry->probabilities);
-      at += entry->count;
-    }
-    return true;
-  } catch (const std::exception& error) {
-    std::cerr << "a batch of " << batch_images_ << " failed: " << error.what() << std::endl;
-    return false;
+void Batcher::gather() {
+  images_.resize(ran_.images * input_bytes_);
+  probabilities_.resize(ran_.images * classes_);
+  std::uint8_t* to = images_.data();
+  for (const BatchEntry* entry : batch_) to = std::copy_n(entry->images, entry->count * input_bytes_, to);
+}
+
+void Batcher::scatter() const {
+  const float* from = probabilities_.data();
+  for (const BatchEntry* entry : batch_) {
+    std::copy_n(from, entry->count * classes_, entry->probabilities);
+    from += entry->count * classes_;
   }
 }
 
-void Batcher::finish(bool succeeded) {
+void Batcher::finish() {
+  hooks_.observe(ran_);
   // An answered entry may submit the next one at once; that only schedules, and leaves the batch alone.
-  for (BatchEntry* entry : batch_) entry->on_batch(succeeded ? BatchOutcome::answered : BatchOutcome::failed);
+  for (BatchEntry* entry : batch_) entry->on_batch(ran_.answered ? BatchOutcome::answered : BatchOutcome::failed);
   batch_.clear();
   schedule();
 }
 
 void Batcher::expire() {
-  const auto too_old = Clock::now() - limits_.timeout;
-  while (!waiting_.empty() && waiting_.front()->submitted <= too_old) {  // in order of arrival
+  const auto now = Clock::now();
+  while (!waiting_.empty() && waiting_.front()->submitted <= now - limits_.timeout) {  // in order of arrival
     BatchEntry* entry = waiting_.front();
     waiting_.pop_front();
     queued_ -= entry->count;
+    hooks_.observe_unanswered(now - entry->submitted);
     entry->on_batch(BatchOutcome::timed_out);
   }
 }

@@ -35,7 +35,7 @@ class BatchEntry {
   float* probabilities = nullptr;
   std::chrono::steady_clock::time_point submitted;
 
-  // Called once for each entry that `submit` took. The entry must live until then.
+  // Called once for each entry that `submit` took. The entry must live until then. Must not throw.
   virtual void on_batch(BatchOutcome outcome) = 0;
 };
 
@@ -48,6 +48,19 @@ struct BatchLimits {
   std::size_t inline_images = 32;
 };
 
+// A batch after it was run.
+struct RanBatch {
+  using Duration = std::chrono::steady_clock::duration;
+
+  std::size_t entries = 0;
+  std::size_t images = 0;
+  // Until it was run: the entry that waited longest, and all together.
+  Duration longest_wait{0};
+  Duration waited_in_all{0};
+  Duration took{0};
+  bool answered = false;
+};
+
 class Batcher {
  public:
   struct Hooks {
@@ -57,8 +70,10 @@ class Batcher {
     std::function<void(std::function<void()>)> later;
     // Calls on another thread.
     std::function<void(std::function<void()>)> elsewhere;
-    // Told of each batch before it runs: how many images, and how long the oldest of them waited.
-    std::function<void(std::size_t count, std::chrono::steady_clock::duration waited)> observe;
+    // Told of each batch before its entries are.
+    std::function<void(const RanBatch& batch)> observe;
+    // Told of each entry that is not run: refused, or waited too long.
+    std::function<void(std::chrono::steady_clock::duration waited)> observe_unanswered;
   };
 
   Batcher(Hooks hooks, BatchLimits limits, std::size_t input_bytes, std::size_t classes);
@@ -77,8 +92,11 @@ class Batcher {
   void pump();
   void take_batch();
   void run_in_pieces(const std::uint8_t* images, std::size_t count, float* probabilities);
-  bool run() noexcept;
-  void finish(bool succeeded);
+  void run() noexcept;
+  void run_batch();
+  void gather();
+  void scatter() const;
+  void finish();
 
   Hooks hooks_;
   BatchLimits limits_;
@@ -90,7 +108,7 @@ class Batcher {
   bool running_ = false;
   // The batch being run; of several entries it is gathered here.
   std::vector<BatchEntry*> batch_;
-  std::size_t batch_images_ = 0;
+  RanBatch ran_;
   std::vector<std::uint8_t> images_;
   std::vector<float> probabilities_;
 };

@@ -11,6 +11,7 @@
 
 #include "problem.hpp"
 #include "query.hpp"
+#include "text.hpp"
 
 namespace manta::server {
 namespace {
@@ -22,6 +23,7 @@ using boost::system::error_code;
 constexpr std::size_t kReadBytes = 16 * 1024;
 constexpr std::size_t kReadBytesOfLargeBody = 256 * 1024;
 constexpr std::uint32_t kHeaderLimit = 16 * 1024;
+constexpr std::size_t kShownDigits = 18;
 constexpr std::size_t kLongestId = 128;
 // Buffers larger than this are not kept for the next request.
 constexpr std::size_t kKeptBytes = 256 * 1024;
@@ -29,6 +31,8 @@ constexpr std::size_t kKeptBytes = 256 * 1024;
 constexpr std::size_t kMostDiscarded = 64 * kMiB;
 constexpr double kLingerSeconds = 2;
 constexpr double kWriteSeconds = 30;
+// Of the binary tensor extension: how much of a body is JSON.
+const char* const kJsonBytes = "Inference-Header-Content-Length";
 
 std::string_view view(boost::beast::string_view text) {
   return {text.data(), text.size()};
@@ -122,14 +126,17 @@ void Connection::parse() {
   }
 }
 
+bool Connection::charge(std::size_t bytes) {
+  charged_bytes_ += bytes;
+  const auto more = static_cast<std::int64_t>(bytes);
+  const auto before = shard_.metrics().body_bytes.fetch_add(more, std::memory_order_relaxed);
+  return static_cast<std::size_t>(before) + bytes <= shard_.options().max_body_bytes_in_all;
+}
+
 // Counts what of the body has arrived. False when it was too much of all bodies together, and refused.
 bool Connection::charge_body() {
-  const std::size_t size = parser_->get().body().size();
-  const std::size_t more = size - charged_bytes_;
-  charged_bytes_ = size;
-  const auto before = shard_.metrics().body_bytes.fetch_add(static_cast<std::int64_t>(more), std::memory_order_relaxed);
-  if (static_cast<std::size_t>(before) + more <= shard_.options().max_body_bytes_in_all) return true;
-  refuse(503, "too many large requests at the same time, try again later");
+  if (charge(parser_->get().body().size() - charged_bytes_)) return true;
+  refuse(503, kTooMuchAtOnce);
   return false;
 }
 
@@ -168,7 +175,14 @@ void Connection::fill_request() {
   request.query = target.query;
   request.content_type = view(message[http::field::content_type]);
   request.content_encoding = view(message[http::field::content_encoding]);
-  request.has_binary_tensors = message.find("Inference-Header-Content-Length") != message.end();
+  request.accept_encoding = view(message[http::field::accept_encoding]);
+  const auto header = [&message](const char* name) -> std::optional<std::string_view> {
+    const auto found = message.find(name);
+    return found == message.end() ? std::nullopt : std::optional(view(found->value()));
+  };
+  request.json_bytes = header(kJsonBytes);
+  request.user_id = header("X-User-Id");
+  request.model_version = header("X-Model-Version");
   std::string& body = message.body();
   if (body.capacity() < body.size() + simdjson::SIMDJSON_PADDING)
     body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
@@ -179,7 +193,10 @@ void Connection::fill_request() {
 
 void Connection::refuse(const error_code& error) {
   if (error == http::error::body_limit) {
-    refuse(413, "the body is larger than the limit of " + std::to_string(shard_.options().max_body_bytes) + " bytes");
+    const std::string limit = grouped(shard_.options().max_body_bytes);
+    const std::string length(view(parser_->get()[http::field::content_length]).substr(0, kShownDigits));
+    refuse(413, length.empty() ? "the body is larger than the limit of " + limit + " bytes"
+                               : "the body has " + length + " bytes, the limit is " + limit);
   } else if (error == http::error::header_limit) {
     refuse(431, "the header is larger than the limit of " + std::to_string(kHeaderLimit) + " bytes");
   } else {
@@ -217,6 +234,10 @@ void Connection::send() {
   message_.set("X-Request-ID", request.id);
   if (response.status == 503) message_.set(http::field::retry_after, std::to_string(kRetryAfterSeconds));
   if (!response.allow.empty()) message_.set(http::field::allow, response.allow);
+  if (response.json_bytes) message_.set(kJsonBytes, std::to_string(*response.json_bytes));
+  if (!response.content_encoding.empty()) {
+    message_.set(http::field::content_encoding, boost::beast::string_view(response.content_encoding));
+  }
   keep_alive_ = keep_alive_ && !shard_.draining();
   message_.keep_alive(keep_alive_);
   message_.content_length(response.body.size());
@@ -258,6 +279,7 @@ void Connection::on_written(const error_code& error) {
   kept_body_ = std::move(parser_->get().body());
   release_if_large(kept_body_);
   release_if_large(response.body);
+  release_if_large(inflated_body);
   release_if_large(pixels);
   release_if_large(rows_of_probabilities);
   for (std::string& bytes : decoded_bodies) release_if_large(bytes);

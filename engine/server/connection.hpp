@@ -28,6 +28,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   // Closes it if no request is on its way.
   void drain();
 
+  [[nodiscard]] bool charge(std::size_t bytes) override;
   void send() override;
   void on_batch(BatchOutcome outcome) override;
 

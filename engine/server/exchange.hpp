@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,8 +26,12 @@ struct Request {
   std::string_view query;
   std::string_view content_type;
   std::string_view content_encoding;
-  // Has a binary part that only the binary tensor extension can read.
-  bool has_binary_tensors = false;
+  std::string_view accept_encoding;
+  // Inference-Header-Content-Length: bytes of JSON in front of binary tensors.
+  std::optional<std::string_view> json_bytes;
+  // X-User-Id and X-Model-Version.
+  std::optional<std::string_view> user_id;
+  std::optional<std::string_view> model_version;
   // With simdjson's padding allocated behind it.
   std::string_view body;
   std::string id;
@@ -38,6 +43,10 @@ struct Response {
   std::string body;
   // Methods, with 405.
   std::string allow;
+  // Bytes of JSON in `body`, when binary tensors follow.
+  std::optional<std::size_t> json_bytes;
+  // How `body` is encoded; empty when it is as it is.
+  std::string_view content_encoding;
 };
 
 // One image that was asked for.
@@ -52,6 +61,16 @@ struct Row {
   int error_status = 0;
 };
 
+// Protocol v2: what the client said of its answer.
+struct V2Wanted {
+  // The client's own id of the request; empty for none.
+  std::string id;
+  // Behind the JSON rather than in it.
+  bool binary = false;
+  // As text "value:index:label" for this many classes; none: the probabilities themselves.
+  std::optional<int> classes;
+};
+
 class Exchange : public BatchEntry {
  public:
   Request request;
@@ -62,10 +81,21 @@ class Exchange : public BatchEntry {
   std::vector<Row> rows;
   // What base64 held, one for each row; memory is used again.
   std::vector<std::string> decoded_bodies;
+  // The body without its Content-Encoding, where it had one.
+  std::string inflated_body;
   std::vector<std::uint8_t> pixels;
   std::vector<float> rows_of_probabilities;
-  // Protocol v2: the client's own id.
-  std::string v2_id;
+  V2Wanted v2;
+
+  // `number` images to come, none of them read yet.
+  void set_rows(std::size_t number) {
+    rows.assign(number, Row());
+    if (decoded_bodies.size() < number) decoded_bodies.resize(number);
+  }
+
+  // Counts memory that the request takes beside its body, until it is answered. False when it is too much of all
+  // requests together.
+  [[nodiscard]] virtual bool charge(std::size_t bytes) = 0;
 
   // Sends `response`, once, from the thread of the exchange's event loop.
   virtual void send() = 0;

@@ -1,27 +1,19 @@
 // manta-engine-server: the HTTP API of a model.
-#include <exception>
+#include "program/main.hpp"
+
+#include <csignal>
 #include <iostream>
 #include <opencv2/core.hpp>
-#include <opencv2/core/utils/logger.hpp>
 
-#include "manta/version.hpp"
 #include "server.hpp"
 
 namespace manta::server {
 namespace {
 
-int run(const ServerOptions& options) {
-  if (options.help) {
-    std::cout << usage();
-    return 0;
-  }
-  if (options.version) {
-    std::cout << "manta-engine-server " << kVersion << '\n';
-    return 0;
-  }
-  cv::setNumThreads(1);  // requests are what runs side by side
-  // OpenCV logs every bad image on stderr; the answer says it already.
-  cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+int serve(const ServerOptions& options) {
+  if (program::tells_of_itself("manta-engine-server", options.help, options.version, usage())) return 0;
+  std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more must not end the service
+  cv::setNumThreads(1);           // requests are what runs side by side
   Server server(options);
   if (!server.engine().provider_message().empty()) std::cerr << server.engine().provider_message() << '\n';
   std::cout << server.engine().model().name << " on " << server.engine().provider() << ", " << server.loops()
@@ -34,13 +26,5 @@ int run(const ServerOptions& options) {
 }  // namespace manta::server
 
 int main(int argc, char** argv) {
-  try {
-    return manta::server::run(manta::server::parse(argc, argv));
-  } catch (const manta::Error& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
+  return manta::program::run([&] { return manta::server::serve(manta::server::parse(argc, argv)); });
 }

@@ -86,22 +86,16 @@ void Metrics::request(Route route, int status, std::chrono::steady_clock::durati
   seconds_.add(duration);
 }
 
-void Metrics::batch(std::size_t images, std::chrono::steady_clock::duration waited) noexcept {
-  const auto* found = std::lower_bound(kBatchSizes.begin(), kBatchSizes.end(), images);
-  batches_[static_cast<std::size_t>(found - kBatchSizes.begin())].fetch_add(1, kRelaxed);
-  images_.fetch_add(images, kRelaxed);
-  queue_.add(waited);
+void Metrics::batch(const RanBatch& batch) {
+  const auto* found = std::lower_bound(kBatchSizes.begin(), kBatchSizes.end(), batch.images);
+  batch_sizes_[static_cast<std::size_t>(found - kBatchSizes.begin())].fetch_add(1, kRelaxed);
+  images_.fetch_add(batch.images, kRelaxed);
+  queue_.add(batch.longest_wait);
+  batches.add(batch);
 }
 
-std::string Metrics::text(const Engine& engine, const std::string& model_version, std::size_t queued) const {
-  std::ostringstream out;
-  out.precision(12);
-  const std::string model = "model=\"" + escaped(engine.model().name) + "\",version=\"" + escaped(model_version) + "\"";
-
-  describe(out, "manta_engine_info", "gauge", "What runs; always 1.");
-  out << "manta_engine_info{" << model << ",engine=\"" << kVersion << "\",onnxruntime=\""
-      << escaped(Engine::onnxruntime_version()) << "\",provider=\"" << escaped(engine.provider()) << "\"} 1\n";
-
+// Requests by route and status, and how long they took.
+void Metrics::put_requests(std::ostream& out, const std::string& model) const {
   describe(out, "manta_requests_total", "counter", "Answered requests.");
   for (std::size_t route = 0; route < kRoutes; ++route) {
     for (std::size_t i = 0; i < kStatuses.size(); ++i) {
@@ -113,26 +107,33 @@ std::string Metrics::text(const Engine& engine, const std::string& model_version
   }
   describe(out, "manta_request_seconds", "histogram", "From the read request to the answer.");
   put_histogram(out, "manta_request_seconds", "", seconds_);
+}
 
+void Metrics::put_stages(std::ostream& out, const Engine& engine) const {
   describe(out, "manta_stage_seconds", "histogram",
            "Decoding and preprocessing of an image; waiting, run and postprocessing of a batch.");
   put_histogram(out, "manta_stage_seconds", "stage=\"queue\"", queue_);
   for (const Stage stage : kStages) {
     put_histogram(out, "manta_stage_seconds", "stage=\"" + std::string(name(stage)) + "\"", engine.latency(stage));
   }
+}
 
+void Metrics::put_batches(std::ostream& out, const std::string& model) const {
   describe(out, "manta_images_total", "counter", "Images that were run.");
   out << "manta_images_total{" << model << "} " << images_.load(kRelaxed) << '\n';
   describe(out, "manta_batch_images", "histogram", "Images in a run.");
-  std::uint64_t batches = 0;
+  std::uint64_t count = 0;
   for (std::size_t i = 0; i < kBatchSizes.size(); ++i) {
-    batches += batches_[i].load(kRelaxed);
-    out << "manta_batch_images_bucket{le=\"" << kBatchSizes[i] << "\"} " << batches << '\n';
+    count += batch_sizes_[i].load(kRelaxed);
+    out << "manta_batch_images_bucket{le=\"" << kBatchSizes[i] << "\"} " << count << '\n';
   }
-  batches += batches_.back().load(kRelaxed);
-  out << "manta_batch_images_bucket{le=\"+Inf\"} " << batches << "\nmanta_batch_images_sum " << images_.load(kRelaxed)
-      << "\nmanta_batch_images_count " << batches << '\n';
+  count += batch_sizes_.back().load(kRelaxed);
+  out << "manta_batch_images_bucket{le=\"+Inf\"} " << count << "\nmanta_batch_images_sum " << images_.load(kRelaxed)
+      << "\nmanta_batch_images_count " << count << '\n';
+}
 
+void Metrics::put_gauges(std::ostream& out, std::size_t queued) const {
+  const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - started_;
   describe(out, "manta_queued_images", "gauge", "Images that wait for a run.");
   out << "manta_queued_images " << queued << '\n';
   describe(out, "manta_connections", "gauge", "Open connections.");
@@ -140,10 +141,22 @@ std::string Metrics::text(const Engine& engine, const std::string& model_version
   describe(out, "manta_body_bytes", "gauge", "Bytes of request bodies in memory.");
   out << "manta_body_bytes " << body_bytes.load(kRelaxed) << '\n';
   describe(out, "manta_uptime_seconds", "gauge", "Since the server started.");
-  out << "manta_uptime_seconds " << std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count()
-      << '\n';
+  out << "manta_uptime_seconds " << uptime.count() << '\n';
   describe(out, "process_resident_memory_bytes", "gauge", "Resident memory.");
   out << "process_resident_memory_bytes " << resident_bytes() << '\n';
+}
+
+std::string Metrics::text(const Engine& engine, const std::string& model_version, std::size_t queued) const {
+  std::ostringstream out;
+  out.precision(12);
+  const std::string model = "model=\"" + escaped(engine.model().name) + "\",version=\"" + escaped(model_version) + "\"";
+  describe(out, "manta_engine_info", "gauge", "What runs; always 1.");
+  out << "manta_engine_info{" << model << ",engine=\"" << kVersion << "\",onnxruntime=\""
+      << escaped(Engine::onnxruntime_version()) << "\",provider=\"" << escaped(engine.provider()) << "\"} 1\n";
+  put_requests(out, model);
+  put_stages(out, engine);
+  put_batches(out, model);
+  put_gauges(out, queued);
   return out.str();
 }
 

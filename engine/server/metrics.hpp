@@ -1,4 +1,4 @@
-// What the server counts, and its Prometheus text. Counting is lock-free, from any thread.
+// What the server counts, from any thread, and its Prometheus text.
 #pragma once
 
 #include <array>
@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <string>
 
+#include "batch_statistics.hpp"
 #include "manta/engine.hpp"
 
 namespace manta::server {
@@ -20,22 +22,28 @@ class Metrics {
   Metrics();
 
   void request(Route route, int status, std::chrono::steady_clock::duration duration) noexcept;
-  void batch(std::size_t images, std::chrono::steady_clock::duration waited) noexcept;
+  void batch(const RanBatch& batch);
 
+  BatchStatistics batches;
   std::atomic<std::int64_t> connections{0};
   std::atomic<std::int64_t> body_bytes{0};
 
   [[nodiscard]] std::string text(const Engine& engine, const std::string& model_version, std::size_t queued) const;
 
  private:
-  static constexpr std::array<int, 12> kStatuses = {200, 400, 404, 405, 408, 413, 415, 431, 500, 503, 504, 0};
+  void put_requests(std::ostream& out, const std::string& model) const;
+  void put_stages(std::ostream& out, const Engine& engine) const;
+  void put_batches(std::ostream& out, const std::string& model) const;
+  void put_gauges(std::ostream& out, std::size_t queued) const;
+
+  static constexpr std::array<int, 13> kStatuses = {200, 400, 403, 404, 405, 408, 413, 415, 431, 500, 503, 504, 0};
   static constexpr std::array<std::size_t, 9> kBatchSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
   std::chrono::steady_clock::time_point started_;
   std::array<std::array<std::atomic<std::uint64_t>, kStatuses.size()>, kRoutes> requests_{};
   LatencyHistogram seconds_;
   LatencyHistogram queue_;
-  std::array<std::atomic<std::uint64_t>, kBatchSizes.size() + 1> batches_{};
+  std::array<std::atomic<std::uint64_t>, kBatchSizes.size() + 1> batch_sizes_{};
   std::atomic<std::uint64_t> images_{0};
 };
 

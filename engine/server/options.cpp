@@ -1,142 +1,77 @@
 #include "options.hpp"
 
-#include <getopt.h>
 #include <sched.h>
 
 #include <array>
-#include <charconv>
 #include <limits>
 #include <string_view>
-#include <vector>
 
 #include "manta/errors.hpp"
+#include "program/arguments.hpp"
 
 namespace manta::server {
 namespace {
 
-enum LongOption : int {
-  kHost = 256,
-  kModelVersion,
-  kVariant,
-  kThreads,
-  kLoops,
-  kMaxBatch,
-  kMaxQueued,
-  kMaxImages,
-  kMaxBody,
-  kMaxBodies,
-  kMaxPixels,
-  kMaxConnections,
-  kDecodeThreads,
-  kQueueSeconds,
-  kReadSeconds,
-  kDrainSeconds,
-  kVersion
-};
-
-std::int64_t whole_number(std::string_view option, std::string_view text, std::int64_t least, std::int64_t most) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
-    throw BadInput(std::string(option) + " must be a whole number from " + std::to_string(least) + " to " +
-                   std::to_string(most) + ", not '" + std::string(text) + "'");
-  }
-  return value;
-}
+using Option = program::Option<ServerOptions>;
 
 std::size_t count(std::string_view option, std::string_view text) {
-  return static_cast<std::size_t>(whole_number(option, text, 1, std::int64_t{1} << 40U));
+  constexpr std::int64_t kMost = std::int64_t{1} << 40U;
+  return static_cast<std::size_t>(program::whole_number(option, text, 1, kMost));
 }
 
-int small_count(std::string_view option, std::string_view text) {
-  return static_cast<int>(whole_number(option, text, 1, 1024));
+std::uint16_t port_number(std::string_view text) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::uint16_t>::max();
+  return static_cast<std::uint16_t>(program::whole_number("--port", text, 0, kMost));
 }
 
-double seconds(std::string_view option, std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value > 0 && value <= 86400)) {
-    throw BadInput(std::string(option) + " must be seconds above 0, not '" + std::string(text) + "'");
-  }
-  return value;
-}
-
-void set(ServerOptions& options, int option, std::string_view value) {
-  switch (option) {
-    case 'm':
-      options.model = std::string(value);
-      break;
-    case 'p':
-      options.port =
-          static_cast<std::uint16_t>(whole_number("--port", value, 0, std::numeric_limits<std::uint16_t>::max()));
-      break;
-    case 'g':
-      options.engine.provider = Provider::cuda;
-      break;
-    case 'h':
-      options.help = true;
-      break;
-    case kVersion:
-      options.version = true;
-      break;
-    case kHost:
-      options.host = value;
-      break;
-    case kModelVersion:
-      options.model_version = value;
-      break;
-    case kVariant:
-      options.engine.variant = value;
-      break;
-    case kThreads:
-      options.engine.threads = small_count("--threads", value);
-      break;
-    case kLoops:
-      options.loops = small_count("--loops", value);
-      break;
-    case kMaxBatch:
-      options.max_batch = count("--max-batch", value);
-      break;
-    case kMaxQueued:
-      options.max_queued_images = count("--max-queued-images", value);
-      break;
-    case kMaxImages:
-      options.max_images = count("--max-images", value);
-      break;
-    case kMaxBody:
-      options.max_body_bytes = count("--max-body-bytes", value);
-      break;
-    case kMaxBodies:
-      options.max_body_bytes_in_all = count("--max-body-bytes-in-all", value);
-      break;
-    case kMaxPixels:
-      options.engine.max_pixels = static_cast<std::int64_t>(count("--max-pixels", value));
-      break;
-    case kMaxConnections:
-      options.max_connections = count("--max-connections", value);
-      break;
-    case kDecodeThreads:
-      options.decode_threads = small_count("--decode-threads", value);
-      break;
-    case kQueueSeconds:
-      options.queue_seconds = seconds("--queue-seconds", value);
-      break;
-    case kReadSeconds:
-      options.read_seconds = seconds("--read-seconds", value);
-      break;
-    case kDrainSeconds:
-      options.drain_seconds = seconds("--drain-seconds", value);
-      break;
-    default:
-      throw BadInput("unknown option (see --help)");
-  }
-}
+// In the order of the help.
+const std::array<Option, 21> kOptions = {{
+    {{"model", 'm', true}, [](auto& options, auto value) { options.model = std::string(value); }},
+    {{"port", 'p', true}, [](auto& options, auto value) { options.port = port_number(value); }},
+    {{"host", 0, true}, [](auto& options, auto value) { options.host = value; }},
+    {{"model-version", 0, true}, [](auto& options, auto value) { options.model_version = value; }},
+    {{"variant", 0, true}, [](auto& options, auto value) { options.engine.variant = value; }},
+    {{"gpu", 'g', false}, [](auto& options, auto) { options.engine.provider = Provider::cuda; }},
+    {{"threads", 0, true},
+     [](auto& options, auto value) { options.engine.threads = program::small_count("--threads", value); }},
+    {{"loops", 0, true}, [](auto& options, auto value) { options.loops = program::small_count("--loops", value); }},
+    {{"max-batch", 0, true},
+     [](auto& options, auto value) {
+       options.max_batch = static_cast<std::size_t>(program::small_count("--max-batch", value));
+     }},
+    {{"max-queued-images", 0, true},
+     [](auto& options, auto value) { options.max_queued_images = count("--max-queued-images", value); }},
+    {{"max-images", 0, true}, [](auto& options, auto value) { options.max_images = count("--max-images", value); }},
+    {{"max-body-bytes", 0, true},
+     [](auto& options, auto value) { options.max_body_bytes = count("--max-body-bytes", value); }},
+    {{"max-body-bytes-in-all", 0, true},
+     [](auto& options, auto value) { options.max_body_bytes_in_all = count("--max-body-bytes-in-all", value); }},
+    {{"max-pixels", 0, true},
+     [](auto& options, auto value) {
+       options.engine.max_pixels = static_cast<std::int64_t>(count("--max-pixels", value));
+     }},
+    {{"max-connections", 0, true},
+     [](auto& options, auto value) { options.max_connections = count("--max-connections", value); }},
+    {{"decode-threads", 0, true},
+     [](auto& options, auto value) { options.decode_threads = program::small_count("--decode-threads", value); }},
+    {{"queue-seconds", 0, true},
+     [](auto& options, auto value) { options.queue_seconds = program::seconds("--queue-seconds", value); }},
+    {{"read-seconds", 0, true},
+     [](auto& options, auto value) { options.read_seconds = program::seconds("--read-seconds", value); }},
+    {{"drain-seconds", 0, true},
+     [](auto& options, auto value) { options.drain_seconds = program::seconds("--drain-seconds", value); }},
+    {{"version", 0, false}, [](auto& options, auto) { options.version = true; }},
+    {{"help", 'h', false}, [](auto& options, auto) { options.help = true; }},
+}};
 
 }  // namespace
 
 void ServerOptions::validate() const {
   engine.validate();
   if (model.empty()) throw BadInput("--model is missing (see --help)");
+  if (loops < 0 || decode_threads < 1 || max_batch < 1 || max_images < 1 || max_connections < 1) {
+    throw BadInput("numbers of loops, threads, images and connections must be 1 or more");
+  }
   if (max_images > max_queued_images) {
     throw BadInput("--max-images is above --max-queued-images: such a request could never be taken");
   }
@@ -146,40 +81,7 @@ void ServerOptions::validate() const {
 }
 
 ServerOptions parse(int argc, char** argv) {
-  static const std::array<option, 22> kOptions = {{
-      {"model", required_argument, nullptr, 'm'},
-      {"port", required_argument, nullptr, 'p'},
-      {"gpu", no_argument, nullptr, 'g'},
-      {"help", no_argument, nullptr, 'h'},
-      {"version", no_argument, nullptr, kVersion},
-      {"host", required_argument, nullptr, kHost},
-      {"model-version", required_argument, nullptr, kModelVersion},
-      {"variant", required_argument, nullptr, kVariant},
-      {"threads", required_argument, nullptr, kThreads},
-      {"loops", required_argument, nullptr, kLoops},
-      {"max-batch", required_argument, nullptr, kMaxBatch},
-      {"max-queued-images", required_argument, nullptr, kMaxQueued},
-      {"max-images", required_argument, nullptr, kMaxImages},
-      {"max-body-bytes", required_argument, nullptr, kMaxBody},
-      {"max-body-bytes-in-all", required_argument, nullptr, kMaxBodies},
-      {"max-pixels", required_argument, nullptr, kMaxPixels},
-      {"max-connections", required_argument, nullptr, kMaxConnections},
-      {"decode-threads", required_argument, nullptr, kDecodeThreads},
-      {"queue-seconds", required_argument, nullptr, kQueueSeconds},
-      {"read-seconds", required_argument, nullptr, kReadSeconds},
-      {"drain-seconds", required_argument, nullptr, kDrainSeconds},
-      {nullptr, 0, nullptr, 0},
-  }};
-  ServerOptions options;
-  opterr = 0;  // the message is ours
-  optind = 1;
-  int option = 0;
-  while ((option = getopt_long(argc, argv, ":m:p:gh", kOptions.data(), nullptr)) != -1) {
-    if (option == ':') throw BadInput(std::string(argv[optind - 1]) + " needs a value (see --help)");
-    if (option == '?') throw BadInput("there is no option " + std::string(argv[optind - 1]) + " (see --help)");
-    set(options, option, optarg == nullptr ? "" : optarg);
-  }
-  if (optind < argc) throw BadInput("unexpected argument '" + std::string(argv[optind]) + "' (see --help)");
+  ServerOptions options = program::read_options(argc, argv, kOptions);
   if (!options.help && !options.version) options.validate();
   return options;
 }

@@ -1,15 +1,23 @@
 #include "problem.hpp"
 
-#include <simdjson.h>
-
-#include "json_writer.hpp"
+#include "program/json_writer.hpp"
+#include "text.hpp"
 
 namespace manta::server {
+namespace {
+
+// Of what a client sent, in messages.
+constexpr std::size_t kShownPath = 200;
+constexpr std::size_t kShownMethod = 40;
+
+}  // namespace
 
 std::string_view phrase(int status) noexcept {
   switch (status) {
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
@@ -36,30 +44,19 @@ std::string_view phrase(int status) noexcept {
 void write_problem(Exchange& exchange, int status, std::string_view detail) {
   Response& response = exchange.response;
   response.status = status;
-  response.body.clear();
-  StringOutput output(response.body);
-  JsonWriter json(output);
-  json.StartObject();
-  if (exchange.route == Route::v2 || exchange.route == Route::v2_infer) {
-    response.content_type = "application/json";
-    json.Key("error");
-    json.text(detail);
-    json.EndObject();
-    return;
-  }
   response.content_type = "application/problem+json";
-  json.Key("type");
-  json.text("about:blank");
-  json.Key("title");
-  json.text(phrase(status));
-  json.Key("status");
-  json.Int(status);
-  json.Key("detail");
-  json.text(detail);
-  json.Key("error");
-  json.text(detail);
-  json.Key("request_id");
-  json.text(exchange.request.id);
+  response.json_bytes.reset();
+  response.content_encoding = {};
+  response.body.clear();
+  program::StringOutput output(response.body);
+  program::JsonWriter json(output);
+  json.StartObject();
+  json.member("type", "about:blank");
+  json.member("title", phrase(status));
+  json.member("status", status);
+  json.member("detail", detail);
+  json.member("error", detail);
+  json.member("request_id", exchange.request.id);
   json.EndObject();
 }
 
@@ -68,18 +65,17 @@ void write_problem(Exchange& exchange, const HttpError& error) {
   write_problem(exchange, error.status(), error.detail());
 }
 
-std::string printable(std::string_view text) {
-  if (simdjson::validate_utf8(text.data(), text.size())) return std::string(text);
-  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-  std::string copy;
-  for (const char letter : text) {
-    if (static_cast<unsigned char>(letter) > 127) {
-      copy += kReplacement;
-    } else {
-      copy += letter;
-    }
-  }
-  return copy;
+void refuse_route(std::string_view path) {
+  throw HttpError(404, "there is no route " + printable(path.substr(0, kShownPath)));
+}
+
+void check_method(const Request& request, std::string_view method) {
+  if (request.method == method) return;
+  const std::string allow = method == "GET" ? "GET, HEAD" : std::string(method);
+  throw HttpError(405,
+                  printable(std::string_view(request.path).substr(0, kShownPath)) + " takes " + allow + ", not " +
+                      printable(request.method.substr(0, kShownMethod)),
+                  allow);
 }
 
 }  // namespace manta::server

@@ -27,14 +27,18 @@ class HttpError : public std::runtime_error {
 };
 
 inline constexpr int kRetryAfterSeconds = 1;
+inline constexpr const char* kTooMuchAtOnce = "too many large requests at the same time, try again later";
 
 [[nodiscard]] std::string_view phrase(int status) noexcept;
 
-// Writes the answer to an error; of protocol v2 for its routes.
+// Writes the answer to an error.
 void write_problem(Exchange& exchange, int status, std::string_view detail);
 void write_problem(Exchange& exchange, const HttpError& error);
 
-// `text` as it may stand in JSON: what is no UTF-8 becomes U+FFFD.
-[[nodiscard]] std::string printable(std::string_view text);
+// Throws the HttpError of a path that leads nowhere.
+[[noreturn]] void refuse_route(std::string_view path);
+
+// Throws HttpError unless the request has the one method of its route.
+void check_method(const Request& request, std::string_view method);
 
 }  // namespace manta::server

@@ -143,7 +143,10 @@ void Server::drain() {
   error_code ignored;
   accept_what_waits();
   acceptor_.close(ignored);
-  for (const auto& shard : shards_) shard->drain();
+  // Behind what the closed acceptor has still to tell: its last connection must reach a loop that has not ended.
+  asio::post(control_, [this] {
+    for (const auto& shard : shards_) shard->drain();
+  });
   timer_.expires_after(
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.drain_seconds)));
   timer_.async_wait([this](const error_code& cancelled) {

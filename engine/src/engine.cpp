@@ -43,6 +43,23 @@ struct Workspace {
   std::vector<std::size_t> rows;
 };
 
+// At the end of a call, also of one that fails: an image of more than 12 MB is not kept for the next one.
+class LargeImageRelease {
+ public:
+  explicit LargeImageRelease(cv::Mat& image) : image_(image) {}
+  ~LargeImageRelease() {
+    if (image_.total() > kKeptPixels) image_.release();
+  }
+  LargeImageRelease(const LargeImageRelease&) = delete;
+  LargeImageRelease& operator=(const LargeImageRelease&) = delete;
+  LargeImageRelease(LargeImageRelease&&) = delete;
+  LargeImageRelease& operator=(LargeImageRelease&&) = delete;
+
+ private:
+  static constexpr std::size_t kKeptPixels = 4'000'000;
+  cv::Mat& image_;
+};
+
 class Workspaces {
  public:
   // Given back when the lease ends.
@@ -55,6 +72,7 @@ class Workspaces {
     Lease(Lease&&) = delete;
     Lease& operator=(Lease&&) = delete;
     Workspace* operator->() const { return workspace_.get(); }
+    Workspace& operator*() const { return *workspace_; }
 
    private:
     Workspaces& owner_;
@@ -114,14 +132,13 @@ struct Engine::Implementation {
     return {image.rows, image.cols};
   }
 
-  ImageSize preprocess(ByteView encoded, cv::Mat& scratch, std::uint8_t* to) {
+  ImageSize preprocess(ByteView encoded, Workspace& workspace, std::uint8_t* to) {
+    const LargeImageRelease release(workspace.decoded);
     {
       const Stopwatch watch(histogram(Stage::decode));
-      decode_bgr(encoded, scratch, options.max_pixels);
+      decode_bgr(encoded, workspace.decoded, options.max_pixels);
     }
-    const ImageSize size = preprocess(scratch, ChannelOrder::bgr, to);
-    if (scratch.total() > kKeptPixels) scratch.release();
-    return size;
+    return preprocess(workspace.decoded, ChannelOrder::bgr, to);
   }
 
   void infer(const std::uint8_t* images, std::size_t count, float* probabilities) {
@@ -130,15 +147,15 @@ struct Engine::Implementation {
     const auto batch = static_cast<std::int64_t>(count);
     const std::array<std::int64_t, 4> input_shape = {batch, model.height, model.width, 3};
     const std::array<std::int64_t, 2> output_shape = {batch, static_cast<std::int64_t>(model.labels.size())};
-    // ONNX Runtime only reads its inputs, but takes what a tensor can hold.
-    auto* input_data = const_cast<std::uint8_t*>(images);
-    const Ort::Value input = Ort::Value::CreateTensor<std::uint8_t>(memory, input_data, count * input_bytes,
-                                                                    input_shape.data(), input_shape.size());
-    Ort::Value output = Ort::Value::CreateTensor<float>(memory, probabilities, count * model.labels.size(),
-                                                        output_shape.data(), output_shape.size());
     constexpr std::array<const char*, 1> kInput = {"images"};
     constexpr std::array<const char*, 1> kOutput = {"probabilities"};
+    // ONNX Runtime only reads its inputs, but takes what a tensor can hold.
+    auto* input_data = const_cast<std::uint8_t*>(images);
     try {
+      const Ort::Value input = Ort::Value::CreateTensor<std::uint8_t>(memory, input_data, count * input_bytes,
+                                                                      input_shape.data(), input_shape.size());
+      Ort::Value output = Ort::Value::CreateTensor<float>(memory, probabilities, count * model.labels.size(),
+                                                          output_shape.data(), output_shape.size());
       loaded.session.Run(run_options, kInput.data(), &input, 1, kOutput.data(), &output, 1);
     } catch (const Ort::Exception& error) {
       throw Error(std::string("ONNX Runtime failed: ") + error.what());
@@ -165,21 +182,7 @@ struct Engine::Implementation {
   void classify_all(std::size_t count, int top_k, std::vector<Classified>& results, PreprocessOne preprocess_one) {
     check_top_k(top_k);
     const auto workspace = workspaces.take();
-    workspace->images.resize(count * input_bytes);
-    workspace->rows.clear();
-    results.resize(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      Classified& result = results[i];
-      result.error.clear();
-      result.predictions.clear();
-      result.size = {};
-      try {
-        result.size = preprocess_one(i, workspace->decoded, &workspace->images[workspace->rows.size() * input_bytes]);
-        workspace->rows.push_back(i);
-      } catch (const BadInput& error) {
-        result.error = error.what();
-      }
-    }
+    preprocess_all(count, *workspace, results, preprocess_one);
     const std::size_t classes = model.labels.size();
     workspace->probabilities.resize(workspace->rows.size() * classes);
     infer(workspace->images.data(), workspace->rows.size(), workspace->probabilities.data());
@@ -189,7 +192,28 @@ struct Engine::Implementation {
     }
   }
 
-  // `preprocess_it(scratch, to)` writes the image to `to` and returns its size, or throws BadInput.
+  // Those that can be read are `workspace.images`, without gaps; `workspace.rows` says which they are.
+  template <typename PreprocessOne>
+  void preprocess_all(std::size_t count, Workspace& workspace, std::vector<Classified>& results,
+                      PreprocessOne preprocess_one) {
+    workspace.images.resize(count * input_bytes);
+    workspace.rows.clear();
+    results.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      Classified& result = results[i];
+      result.error.clear();
+      result.predictions.clear();
+      result.size = {};
+      try {
+        result.size = preprocess_one(i, workspace, &workspace.images[workspace.rows.size() * input_bytes]);
+        workspace.rows.push_back(i);
+      } catch (const BadInput& error) {
+        result.error = error.what();
+      }
+    }
+  }
+
+  // `preprocess_it(workspace, to)` writes the image to `to` and returns its size, or throws BadInput.
   template <typename PreprocessIt>
   void classify_one(int top_k, Classified& result, PreprocessIt preprocess_it) {
     check_top_k(top_k);
@@ -197,14 +221,11 @@ struct Engine::Implementation {
     workspace->images.resize(input_bytes);
     workspace->probabilities.resize(model.labels.size());
     result.error.clear();
-    result.size = preprocess_it(workspace->decoded, workspace->images.data());
+    result.size = preprocess_it(*workspace, workspace->images.data());
     infer(workspace->images.data(), 1, workspace->probabilities.data());
     const Stopwatch watch(histogram(Stage::postprocess));
     top(workspace->probabilities.data(), top_k, workspace->order, result.predictions);
   }
-
-  // A decoded image larger than this is not kept for the next call: 12 MB.
-  static constexpr std::size_t kKeptPixels = 4'000'000;
 
   EngineOptions options;
   ModelInfo model;
@@ -273,27 +294,27 @@ std::vector<Classified> Engine::classify_batch(const std::vector<cv::Mat>& image
 }
 
 void Engine::classify(ByteView encoded, int top_k, Classified& result) const {
-  implementation_->classify_one(top_k, result, [&](cv::Mat& scratch, std::uint8_t* to) {
-    return implementation_->preprocess(encoded, scratch, to);
+  implementation_->classify_one(top_k, result, [&](Workspace& workspace, std::uint8_t* to) {
+    return implementation_->preprocess(encoded, workspace, to);
   });
 }
 
 void Engine::classify(const cv::Mat& image, ChannelOrder order, int top_k, Classified& result) const {
-  implementation_->classify_one(top_k, result, [&](cv::Mat& /*scratch*/, std::uint8_t* to) {
+  implementation_->classify_one(top_k, result, [&](Workspace& /*workspace*/, std::uint8_t* to) {
     return implementation_->preprocess(image, order, to);
   });
 }
 
 void Engine::classify_batch(const ByteView* encoded, std::size_t count, int top_k,
                             std::vector<Classified>& results) const {
-  implementation_->classify_all(count, top_k, results, [&](std::size_t i, cv::Mat& scratch, std::uint8_t* to) {
-    return implementation_->preprocess(encoded[i], scratch, to);
+  implementation_->classify_all(count, top_k, results, [&](std::size_t i, Workspace& workspace, std::uint8_t* to) {
+    return implementation_->preprocess(encoded[i], workspace, to);
   });
 }
 
 void Engine::classify_batch(const cv::Mat* images, std::size_t count, ChannelOrder order, int top_k,
                             std::vector<Classified>& results) const {
-  implementation_->classify_all(count, top_k, results, [&](std::size_t i, cv::Mat& /*scratch*/, std::uint8_t* to) {
+  implementation_->classify_all(count, top_k, results, [&](std::size_t i, Workspace& /*workspace*/, std::uint8_t* to) {
     return implementation_->preprocess(images[i], order, to);
   });
 }
@@ -307,7 +328,7 @@ std::size_t Engine::classes() const noexcept {
 
 ImageSize Engine::preprocess(ByteView encoded, std::uint8_t* to) const {
   const auto workspace = implementation_->workspaces.take();
-  return implementation_->preprocess(encoded, workspace->decoded, to);
+  return implementation_->preprocess(encoded, *workspace, to);
 }
 
 ImageSize Engine::preprocess(const cv::Mat& image, ChannelOrder order, std::uint8_t* to) const {

@@ -21,7 +21,8 @@ std::filesystem::path inside(const std::filesystem::path& folder, const std::str
 }
 
 ModelFile read_bundle(const std::filesystem::path& folder, const std::string& variant) {
-  if (!std::filesystem::is_regular_file(folder / kManifestFile)) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(folder / kManifestFile, ignored)) {
     throw NotFound("no model bundle in " + folder.string() + ": " + kManifestFile + " is missing");
   }
   const VariantFile file = variant_file(read_file(folder / kManifestFile), variant);
@@ -38,8 +39,10 @@ ModelFile read_bundle(const std::filesystem::path& folder, const std::string& va
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
+  std::error_code ignored;  // first of all: to open a pipe is to wait for its writer
+  if (!std::filesystem::is_regular_file(path, ignored)) throw NotFound("cannot read " + path.string());
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file || !std::filesystem::is_regular_file(path)) throw NotFound("cannot read " + path.string());
+  if (!file) throw NotFound("cannot read " + path.string());
   std::string bytes(static_cast<std::size_t>(file.tellg()), '\0');
   file.seekg(0);
   if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) {

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "batch_statistics.hpp"
+
 namespace manta::server {
 namespace {
 
@@ -40,7 +42,8 @@ struct Fixture {
                     },
                     [this](std::function<void()> call) { later.push_back(std::move(call)); },
                     [this](std::function<void()> call) { elsewhere.push_back(std::move(call)); },
-                    [](std::size_t, std::chrono::steady_clock::duration) {},
+                    [this](const RanBatch& batch) { ran.push_back(batch); },
+                    [this](std::chrono::steady_clock::duration) { ++unanswered; },
                 },
                 limits, 1, 1) {}
 
@@ -59,6 +62,8 @@ struct Fixture {
   std::deque<std::function<void()>> later;
   std::deque<std::function<void()>> elsewhere;
   std::vector<std::size_t> sizes;
+  std::vector<RanBatch> ran;
+  int unanswered = 0;
   bool fails = false;
   Batcher batcher;
 };
@@ -88,6 +93,46 @@ TEST(Batcher, WhatWaitsTogetherRunsTogetherAndEachGetsItsOwn) {
   EXPECT_EQ(one.answers, std::vector<float>{2});
   EXPECT_EQ(two.answers, (std::vector<float>{3, 4}));
   EXPECT_EQ(three.answers, std::vector<float>{5});
+}
+
+TEST(Batcher, WhatItDidIsTold) {
+  Fixture fixture({8, 3, std::chrono::seconds(10), 8});
+  Entry one({1, 2});
+  Entry two({3});
+  Entry refused({4});
+  ASSERT_TRUE(fixture.batcher.submit(one));
+  ASSERT_TRUE(fixture.batcher.submit(two));
+  EXPECT_FALSE(fixture.batcher.submit(refused));
+  fixture.run_all();
+  EXPECT_EQ(fixture.unanswered, 1);
+  ASSERT_EQ(fixture.ran.size(), 1U);
+  const RanBatch& ran = fixture.ran[0];
+  EXPECT_EQ(ran.entries, 2U);
+  EXPECT_EQ(ran.images, 3U);
+  EXPECT_TRUE(ran.answered);
+  EXPECT_GT(ran.took.count(), 0);
+  EXPECT_GE(ran.waited_in_all, ran.longest_wait);
+}
+
+TEST(Batcher, StatisticsAddUp) {
+  using std::chrono::milliseconds;
+  BatchStatistics statistics;
+  statistics.add({2, 5, milliseconds(3), milliseconds(4), milliseconds(10), true});
+  statistics.add({1, 5, milliseconds(1), milliseconds(1), milliseconds(20), true});
+  statistics.add({1, 9, milliseconds(1), milliseconds(1), milliseconds(7), false});
+  statistics.add_unanswered(milliseconds(50));
+  const BatchTotals totals = statistics.totals();
+  EXPECT_EQ(totals.images, 10U);
+  EXPECT_EQ(totals.success.count, 3U);
+  EXPECT_EQ(totals.success.nanoseconds, 45'000'000U);  // 4 + 2 * 10, and 1 + 20
+  EXPECT_EQ(totals.fail.count, 2U);
+  EXPECT_EQ(totals.fail.nanoseconds, 58'000'000U);
+  EXPECT_EQ(totals.queue.nanoseconds, 6'000'000U);
+  EXPECT_EQ(totals.infer.nanoseconds, 40'000'000U);
+  ASSERT_EQ(totals.batches.size(), 1U);
+  EXPECT_EQ(totals.batches.at(5).count, 2U);
+  EXPECT_EQ(totals.batches.at(5).nanoseconds, 30'000'000U);
+  EXPECT_GT(totals.last_milliseconds, 1'700'000'000'000);
 }
 
 TEST(Batcher, ARunHasAtMostSoManyImages) {

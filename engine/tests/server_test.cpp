@@ -5,9 +5,12 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include <array>
 #include <atomic>
 #include <boost/system/system_error.hpp>
 #include <chrono>
+#include <cstring>
+#include <map>
 #include <opencv2/imgcodecs.hpp>
 #include <string>
 #include <thread>
@@ -150,7 +153,7 @@ TEST(Server, ProtocolV2) {
             std::string::npos)
       << metadata.body;
   std::string data;
-  for (int i = 0; i < 8 * 8; ++i) data += (i > 0 ? ",[0,255,0]" : "[0,255,0]");
+  for (int i = 0; i < 8 * 8; ++i) data += (i > 0 ? ",0,255,0" : "0,255,0");
   const std::string tensor = R"({"name": "images", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [)";
   const Answer answer = client.request("POST", "/v2/models/colours/infer", "application/json",
                                        R"({"id": "7", "inputs": [)" + tensor + data + "]}]}");
@@ -160,6 +163,7 @@ TEST(Server, ProtocolV2) {
   EXPECT_EQ(document["id"].get_string().value(), "7");
   EXPECT_EQ(document["outputs"].at(0)["shape"].at(1).get_int64().value(), 3);
   EXPECT_GT(document["outputs"].at(0)["data"].at(1).get_double().value(), 0.99);
+  EXPECT_EQ(document["parameters"]["request_id"].get_string().value(), answer.headers.at("x-request-id"));
   for (const std::string& wrong :
        {tensor + "1]", tensor + data + ",1]", tensor + "256]", tensor + "1.5]", tensor + "-1]",
         std::string(R"({"name": "images", "shape": [1, 8, 8], "datatype": "UINT8", "data": [])"),
@@ -170,6 +174,44 @@ TEST(Server, ProtocolV2) {
               400)
         << wrong;
   }
+}
+
+TEST(Server, BinaryTensors) {
+  Running server;
+  HttpClient client(server.port());
+  std::string pixels;
+  for (int i = 0; i < 8 * 8; ++i) pixels += std::string("\x00\x00\xff", 3);
+  const std::string json =
+      R"({"parameters": {"binary_data_output": true}, "inputs": [{"name": "images", "shape": [1, 8, 8, 3],)"
+      R"( "datatype": "UINT8", "parameters": {"binary_data_size": 192}}]})";
+  const std::map<std::string, std::string> size = {{"Inference-Header-Content-Length", std::to_string(json.size())}};
+  const std::string path = "/v2/models/colours/infer";
+  const Answer answer = client.request("POST", path, "application/octet-stream", json + pixels, size);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(answer.headers.at("content-type"), "application/octet-stream");
+  const std::size_t head = std::stoul(answer.headers.at("inference-header-content-length"));
+  ASSERT_EQ(answer.body.size(), head + 3 * sizeof(float));
+  std::array<float, 3> probabilities{};
+  std::memcpy(probabilities.data(), answer.body.data() + head, sizeof probabilities);
+  EXPECT_GT(probabilities[2], 0.99F);
+  // The next answer on this connection has no such header.
+  EXPECT_EQ(client.request("GET", "/v2/health/live").headers.count("inference-header-content-length"), 0U);
+  EXPECT_EQ(client.request("POST", path, "", json + pixels.substr(1), size).status, 400);
+  EXPECT_EQ(client.request("POST", path, "", json, size).status, 400);
+  EXPECT_EQ(client.request("POST", path, "", json + pixels, {{"Inference-Header-Content-Length", "99999"}}).status,
+            400);
+}
+
+TEST(Server, FormUploads) {
+  Running server;
+  HttpClient client(server.port());
+  const std::string body = "--b\r\nContent-Disposition: form-data; name=\"top_k\"\r\n\r\n1\r\n--b\r\n" +
+                           std::string("Content-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n") +
+                           "Content-Type: image/png\r\n\r\n" + image(kGreen) + "\r\n--b--\r\n";
+  const Answer answer = client.request("POST", "/predict?top_k=3", "multipart/form-data; boundary=b", body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(first_class(answer), "green");
+  EXPECT_EQ(answer.body.find(R"("red")"), std::string::npos);  // the field's top_k, not the query's
 }
 
 TEST(Server, ServiceRoutes) {
@@ -238,6 +280,16 @@ TEST(Server, LimitsAreKept) {
     EXPECT_EQ(client.receive().status, 400);
     EXPECT_TRUE(client.is_closed());
   }
+}
+
+TEST(Server, TooManyValuesInJsonAreNotParsed) {
+  Running server;
+  HttpClient client(server.port());
+  std::string body = R"({"image": [0)";
+  for (int i = 0; i < 1'000'001; ++i) body += ",0";
+  const Answer answer = client.request("POST", "/predict", "application/json", body + "]}");
+  EXPECT_EQ(answer.status, 413);
+  EXPECT_EQ(detail(answer), "the JSON holds more than 1,000,000 values; send tensors as binary data");
 }
 
 TEST(Server, HttpDetails) {

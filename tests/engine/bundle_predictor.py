@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.artifact import open_bundle
-from app.errors import BadImage
+from app.errors import BadImage, NotFound
 from app.inference import OnnxClassifier
 from serve_deployments.assignment import Caller
 from serve_deployments.decoder import Decoded, Decoder
@@ -24,7 +24,8 @@ class BundlePredictor:
         self._classifier = OnnxClassifier.from_bundle(bundle)
         self._decoder = Decoder(inline_pixels=100_000, threads=1)
 
-    async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:  # noqa: ARG002 (a `Predictor` is told who asks)
+    async def classify(self, images: Sequence[bytes], caller: Caller) -> Answer:
+        _check_version(caller)
         decoded = await self._decoder.decode(images, self._manifest.input)
         good = [image.pixels for image in decoded if isinstance(image, Decoded)]
         results = iter(self._classifier.predict(np.stack(good)) if good else [])
@@ -33,7 +34,8 @@ class BundlePredictor:
         ]
         return Answer("1", self._manifest.labels, rows)
 
-    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:  # noqa: ARG002 (as above)
+    async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
+        _check_version(caller)
         shape = (self._manifest.input.height, self._manifest.input.width, 3)
         rows = [Classified(probabilities, shape, "1") for probabilities in self._classifier.predict(pixels)]
         return Answer("1", self._manifest.labels, list(rows))
@@ -63,3 +65,9 @@ class BundlePredictor:
             "class_names": self._manifest.labels,
             "revision": 0,
         }
+
+
+def _check_version(caller: Caller) -> None:
+    """As `Assignment` does where one version is deployed."""
+    if caller.version not in (None, "1"):
+        raise NotFound(f"version {caller.version} is not deployed; deployed: 1")

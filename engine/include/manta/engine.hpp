@@ -4,8 +4,9 @@
 //   engine.warm_up();
 //   for (const auto& best : engine.classify(bytes).predictions) ...
 //
-// An Engine can be moved, not copied. All const members may be called from any number of threads at once; more threads
-// that call use cores better than EngineOptions::threads.
+// An Engine can be moved, not copied; one that was moved from can only be assigned to or destroyed. All const members
+// may be called from any number of threads at once; more threads that call use cores better than
+// EngineOptions::threads.
 #pragma once
 
 #include <cstddef>
@@ -66,7 +67,7 @@ class MANTA_ENGINE_EXPORT Engine {
   [[nodiscard]] const std::string& provider_message() const noexcept;
   [[nodiscard]] static std::string onnxruntime_version();
 
-  // Runs each batch size once, so that the first request does not pay for allocation.
+  // Runs each batch size once, so that the first request does not pay for allocation. Empties the latency of runs.
   void warm_up(std::initializer_list<std::size_t> batch_sizes = {1, 8, 32}) const;
 
   // An encoded image. `top_k` above the number of classes means all. Throws BadImage; BadInput for a top_k below 1.
