@@ -20,8 +20,11 @@ from cluster.ports import ServePorts
 
 MARK = "MANTA_CLUSTER_ID"
 GUARD_HAPROXY = "MANTA_GUARD_HAPROXY"
-"""Variable that, set to 1, has HAProxy stood in for when it is killed. Not on by itself: in some runs of the tests nobody
-listened for seconds after one service had followed another on the same cluster."""
+"""Variable that, set to 1, has HAProxy stood in for when it is killed.
+
+Not on by itself: in some runs of the tests nobody listened for seconds after one service had followed another on the
+same cluster.
+"""
 
 SERVE_FLAGS: Mapping[str, str] = {
     # The C proxy: 13.2 -> 2.2 ms of CPU a request, and 1.35 ms with the second flag.
