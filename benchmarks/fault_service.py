@@ -17,11 +17,12 @@ from app.errors import ClusterError
 from app.replicas import Replicas
 from app.traffic_changes import added, replaced, weighted
 from app.traffic_file import TrafficVersion
+from benchmarks.processes import title
 from cluster import haproxy_guard
 from cluster.deployment import Address, Change, change
 from cluster.processes import marked_processes
 from cluster.serve_client import ServeClient, wait_until_answering
-from cluster.serve_document import CONTROL, ROUTER, Scale, build_document, place
+from cluster.serve_document import CONTROL, ROUTER, Scale, place
 
 MODEL = "benchmark"
 _MANAGER = "ray::HAProxyManager"
@@ -96,8 +97,8 @@ class FaultService:
         wanted = {Part.ROUTER: ROUTER, Part.CONTROL: CONTROL}.get(part, "classifier-")
         return [pid for name, each in applications.items() if name.startswith(wanted) for pid in each.running_pids]
 
-    def _titled(self, title: str) -> list[int]:
-        return [process.pid for process in marked_processes(self._mark) if _title(process).startswith(title)]
+    def _titled(self, start: str) -> list[int]:
+        return [process.pid for process in marked_processes(self._mark) if title(process).startswith(start)]
 
     def _runs(self) -> bool:
         """Whether Serve answers, and says that all applications run."""
@@ -133,7 +134,7 @@ class FaultService:
         wait_until(lambda: not before & set(self._pids(Part.ROUTER)) and self._runs())
 
     def _put(self, applications: Mapping[str, Mapping[str, Any]]) -> None:
-        self._client.put(build_document(applications.values(), host=self._address.host, port=self._address.port))
+        self._client.put(self._address.document(applications.values()))
         self._client.wait_until_running(list(applications))
 
     def _change(self, make: Change) -> None:
@@ -174,10 +175,3 @@ def _haproxy_of(manager: int) -> list[int]:
     except psutil.Error:
         return []
     return [] if newest is None or waits else [newest.pid]
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""

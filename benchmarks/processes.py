@@ -71,3 +71,11 @@ def _bind(processes: Sequence[psutil.Process], cores: set[int]) -> None:
             for thread in Path(f"/proc/{process.pid}/task").iterdir():
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(int(thread.name), cores)
+
+
+def title(process: psutil.Process) -> str:
+    """Its command line, which Ray's processes change to what they do; "" when it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -13,9 +13,9 @@ import psutil
 from app.errors import ClusterError, PortInUse
 
 _FIRST_BLOCK, _LAST_BLOCK, _BLOCK = 20000, 29500, 500
-_FOR_SERVERS = range(10_000, _FIRST_BLOCK)
-"""Below those that systems give to outgoing connections: 32768 and up on Linux, 49152 and up elsewhere."""
 """Below the range that systems hand out to outgoing connections, and outside Serve's own 30000 to 31000."""
+_FOR_SERVERS = range(10_000, _FIRST_BLOCK)
+"""Of the same kind, and outside those blocks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from app.cli.session import session
 from app.config import Home
 from app.errors import ClusterError
 from app.traffic_changes import added
-from benchmarks.processes import memory
+from benchmarks.processes import memory, title
 from benchmarks.serving_bundle import MODEL
 from benchmarks.serving_peers.routes import JSON, OWN_ROUTES
 from benchmarks.serving_peers.running import Running, wait_for_answer
@@ -74,7 +74,7 @@ class MantaService:
 
     def classifier_bytes(self) -> int:
         """Resident memory of the largest classifier replica."""
-        replicas = [process for process in self.processes() if _title(process).startswith(_CLASSIFIER)]
+        replicas = [process for process in self.processes() if title(process).startswith(_CLASSIFIER)]
         if not replicas:
             raise ClusterError("no process is called like a classifier's replica")
         return max(memory([replica]).resident for replica in replicas)
@@ -87,10 +87,3 @@ def manta_service(output: Output, body: bytes) -> Iterator[MantaService]:
         if not started.started_here or started.connection.local is None:
             raise ClusterError("a cluster runs already; the benchmark needs one of its own")
         yield MantaService(client, started.home, started.connection.local.mark, body)
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
