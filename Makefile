@@ -60,7 +60,7 @@ bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test b
 	$(BIN)/python -m benchmarks.ab_test $(ARGS)
 
 faults: $(VENV)/.installed ## what clients see when parts of the service are killed or replaced, about 8 minutes on two cores
-	MANTA_GUARD_HAPROXY=1 $(BIN)/python -m benchmarks.faults $(ARGS)
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 bench-engine: engine ## the engine's library and server against Python, about 2 minutes on two cores
 	$(BIN)/python -m benchmarks.engine $(ARGS)

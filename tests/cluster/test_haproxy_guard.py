@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -105,6 +106,10 @@ class Proxies:
             CONFIG.format(folder=self._folder, port=self._port, route=route, text=text, router_port=router_port)
         )
 
+    def move(self) -> None:
+        """Serve was shut down, and starts anew on another port, while routers have the ports of those before."""
+        self._port = free_port()
+
     def stop_router(self) -> None:
         """As when Serve is shut down."""
         self._router.close()
@@ -125,7 +130,7 @@ class Proxies:
             return f"Pid: {proxy.pid}\n".encode() in administration.recv(65536)
 
     def running(self) -> set[int]:
-        return {pid for pid, _ in haproxy_guard._haproxies(self.config)}
+        return {each.pid for each in haproxy_guard._haproxies(self.config)}
 
     def eventually(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 20
@@ -223,3 +228,27 @@ def test_a_proxy_that_is_stopped_after_its_routers_stays_stopped(proxies: Proxie
     time.sleep(0.5)  # nothing may happen, and nothing tells that it did not
     assert proxies.running() == set()
     assert proxies.answer() == ""
+
+
+def test_a_service_on_another_port_is_left_alone(proxies: Proxies) -> None:
+    """What stood in on the port of the former one ends, and is not asked for sockets at the reloads."""
+    former = proxies.start("first")
+    former.actor.communicate("stop\n")
+    proxies.eventually(lambda: proxies.answer() == "first")
+    proxies.move()
+    following = proxies.begin("second", routes=False)
+    proxies.eventually(lambda: proxies.administered(following))
+    proxies.reload(following, "second")
+    proxies.eventually(lambda: proxies.answer() == "second" and proxies.running() == {following.pid})
+    for before, text in pairwise(["second", "third", "fourth"]):
+        answers: set[str] = set()
+
+        def answered(text: str, answers: set[str] = answers) -> bool:
+            answers.add(proxies.answer())
+            return text in answers
+
+        proxies.reload(following, text)
+        proxies.eventually(lambda text=text: answered(text))
+        assert answers <= {before, text}
+        proxies.eventually(lambda: proxies.running() == {following.pid})
+        assert proxies.answer() == text

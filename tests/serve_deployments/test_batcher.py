@@ -145,6 +145,25 @@ async def test_places_are_shared_and_respected() -> None:
         await asyncio.sleep(0)
 
 
+async def test_a_further_place_waits_for_its_share() -> None:
+    """What came while a batch is in flight goes beside it only when it is as much as that batch."""
+    gate = Gate()
+    batcher = batcher_for(gate, places=2)
+    tasks = [asyncio.create_task(batcher.submit([i])) for i in range(4)]
+    await gate.wait_for(2)
+    gate.doors[0].set_result(None)
+    await until(lambda: batcher.batches_in_flight == 1)
+    tasks.append(asyncio.create_task(batcher.submit([4])))
+    await some_turns()
+    assert batcher.queued == 1
+    tasks.append(asyncio.create_task(batcher.submit([5])))
+    await gate.wait_for(3)
+    assert gate.batches == [[0, 1], [2, 3], [4, 5]]
+    for door in gate.doors[1:]:
+        door.set_result(None)
+    await asyncio.gather(*tasks)
+
+
 async def test_places_change_live() -> None:
     gate = Gate()
     batcher = batcher_for(gate, places=0, max_batch=1)

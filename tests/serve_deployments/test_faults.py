@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,18 +14,13 @@ from app.config import Home
 from app.http_connection import Address
 from benchmarks.fault_cases import CASES, FaultCase, run_case
 from benchmarks.fault_service import FaultService, Part
-from cluster.environment import GUARD_HAPROXY
 from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
 
-SHORT = (Part.ROUTER,)
-GUARDED = (Part.HAPROXY, Part.PROXY)
-UNGUARDED = pytest.mark.skipif(
-    os.environ.get(GUARD_HAPROXY) != "1", reason=f"HAProxy is stood in for on clusters started with {GUARD_HAPROXY}=1"
-)
+SHORT = (Part.ROUTER, Part.HAPROXY, Part.PROXY)
 """What is also killed where there is little time. A classifier is, in test_service.py."""
 
 
@@ -53,7 +47,7 @@ def service(
 
 def _marked(case: FaultCase) -> Any:
     marks = [] if case.name.endswith(SHORT) else [pytest.mark.minutes]
-    return pytest.param(case, id=case.name, marks=[*marks, UNGUARDED] if case.name.endswith(GUARDED) else marks)
+    return pytest.param(case, id=case.name, marks=marks)
 
 
 @pytest.mark.parametrize("case", [_marked(case) for case in CASES])

@@ -552,7 +552,7 @@ async def test_at_overload_nothing_is_decoded_in_vain(
 
 
 async def test_each_call_says_how_many_images_wait_for_its_replica(applications: Applications) -> None:
-    service = Service(RouterArgs(max_batch=1))
+    service = Service(RouterArgs(max_batch=1, places_per_replica=1))
     client = applications.deploy("1")
     client.replicas = 2
     await service.fleet.apply(applications.traffic(1, **{"1": 1}))
