@@ -24,7 +24,8 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 # Start-of-frame markers: C0 to CF without C4 (Huffman tables), C8 (reserved) and CC (arithmetic coding tables).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
+_JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
+"""An escaped 0xFF byte, and the markers that stand alone."""
 _JPEG_SCAN = 0xDA
 _JPEG_END = 0xD9
 _BMP_RGB, _BMP_BITFIELDS = 0, 3
@@ -79,37 +80,35 @@ def _sized(image_format: ImageFormat, width: int, height: int, read_to: int = 0)
 def _jpeg_header(data: bytes) -> ImageHeader:
     position = 2
     while True:
-        marker, position = _next_jpeg_marker(data, position)
+        marker, start, position = _jpeg_segment(data, position)
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 3)
-            return _sized("jpeg", width, height, _after_jpeg_segment(data, marker, position))
+            height, width = struct.unpack_from(">HH", data, start + 3)
+            return _sized("jpeg", width, height, position)
         if marker in (_JPEG_SCAN, _JPEG_END):
             raise BadImage("the JPEG image has no frame header")
-        position = _after_jpeg_segment(data, marker, position)
 
 
-def _next_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
-    """The next marker's code and the position after it. Raises IndexError at the end of the data."""
-    position = data.find(b"\xff", position)
-    if position < 0:
-        raise IndexError
-    while data[position] == 0xFF:  # any number of fill bytes may stand before a marker
+def _jpeg_segment(data: bytes, position: int) -> tuple[int, int, int]:
+    """The next segment: its marker, where what belongs to it starts, and where it ends.
+
+    Raises IndexError at the end of the data.
+    """
+    if data[position] != 0xFF:
+        position = data.find(b"\xff", position)
+        if position < 0:
+            raise IndexError
+    while data[position + 1] == 0xFF:  # any number of fill bytes may stand before a marker
         position += 1
-    return data[position], position + 1
-
-
-def _after_jpeg_segment(data: bytes, marker: int, position: int) -> int:
-    if marker in _JPEG_WITHOUT_LENGTH or marker == 0:
-        return position
-    length: int = struct.unpack_from(">H", data, position)[0]
-    return position + max(length, 2)
+    marker, start = data[position + 1], position + 2
+    if marker in _JPEG_WITHOUT_LENGTH:
+        return marker, start, start
+    return marker, start, start + max(data[start] << 8 | data[start + 1], 2)
 
 
 def _jpeg_whole(data: bytes, header: ImageHeader) -> bool:
     position, marker = header.read_to, 0
     while marker != _JPEG_SCAN:
-        marker, position = _next_jpeg_marker(data, position)
-        position = _after_jpeg_segment(data, marker, position)
+        marker, _, position = _jpeg_segment(data, position)
     # Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
     return data.find(b"\xff\xd9", position) >= 0
 
