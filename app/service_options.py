@@ -31,8 +31,11 @@ class ServiceOptions(Strict):
     """Largest request body; larger ones get 413."""
     max_body_bytes_in_all: int = Field(default=256 * MIB, ge=1)
     """Bodies in a router's memory at the same time; beyond that requests get 503."""
-    max_queued_images: int = Field(default=1024, ge=1)
-    """Images that may wait in a router for one version before requests are refused with 503."""
+    max_queued_images: int = Field(default=4096, ge=1)
+    """Images that may wait in a router for one version before requests are refused with 503.
+
+    Fewer where so many would take more than 128 MiB at the model's input size.
+    """
     call_timeout_s: float = Field(default=20.0, gt=0, allow_inf_nan=False)
     """Seconds an image may wait for a place, and seconds a call may take with its retries; then 504."""
     challenger_timeout_s: float = Field(default=2.0, gt=0, allow_inf_nan=False)

@@ -28,11 +28,11 @@ from cluster.serve_document import (
     Scale,
     build_document,
     classifier_application,
+    configured,
     control_application,
     place,
+    rescaled,
     router_application,
-    scaled,
-    with_options,
     with_traffic,
 )
 from cluster.serve_lock import changing
@@ -111,6 +111,7 @@ def change(
     *,
     address: Address | None = None,
     scale: Scale | None = None,
+    version: str | None = None,
     options: Mapping[str, Any] | None = None,
     timeout_s: float = 120.0,
     on_progress: Progress | None = None,
@@ -118,10 +119,10 @@ def change(
 ) -> TrafficFile:
     """Puts the traffic file into effect that `make` makes of the present one, one revision later, and returns it.
 
-    Versions that it names and that do not run yet are started first, with `scale`; those it no longer names are
-    dropped. `options` are those of the service that change (`app/service_options.py`), with which the router starts
-    anew. `address` is for a service that may not run yet. `check` is called with the service's URL before anything
-    is dropped. Nobody else changes the service meanwhile.
+    Versions that it names and that do not run yet are started first, with `scale`, which `version` gets also where it
+    runs; those it no longer names are dropped. `options` are those of the service that change
+    (`app/service_options.py`), with which the router starts anew. `address` is for a service that may not run yet.
+    `check` is called with the service's URL before anything is dropped. Nobody else changes the service meanwhile.
 
     Raises what `make` raises, BadInput for versions that cannot be served together and for options that do not fit
     those that are set, PortInUse, ClusterError with a version's own failure, and what `check` raises, after which the
@@ -133,7 +134,7 @@ def change(
         live = state.traffic or TrafficFile()
         traffic = make(live, state.declared).after(live)
         _check_alike(traffic)
-        plan = plan_change(state, traffic, scale, options)
+        plan = plan_change(state, traffic, scale, options, version)
         try:
             if plan.added or plan.router_restarts:
                 _put(client, {**plan.before, **plan.after}, plan.traffic_before, address)
@@ -186,6 +187,7 @@ def put_live(
         alone,
         address=address,
         scale=scale,
+        version=version,
         options=options,
         on_progress=on_progress,
         check=answers_and_passes,
@@ -208,21 +210,23 @@ def plan_change(
     traffic: TrafficFile,
     scale: Scale | None = None,
     options: Mapping[str, Any] | None = None,
+    version: str | None = None,
 ) -> Plan:
     """Which applications stay, come and go. Those that are not Manta's stay.
 
-    Raises BadInput for service options that do not fit those that are set already.
+    version: the one that gets the scale where it runs already. Raises BadInput for service options that do not fit
+    those that are set already.
     """
     before = state.declared
     after = {name: config for name, config in before.items() if not name.startswith("classifier-")}
     after.setdefault(CONTROL, control_application())
-    after.setdefault(ROUTER, router_application())
-    if scale and scale.routers is not None:
-        after[ROUTER] = scaled(after[ROUTER], scale.routers)
-    if options:
-        after[ROUTER] = with_options(after[ROUTER], options)
+    after[ROUTER] = configured(before.get(ROUTER) or router_application(), scale, options)
     for served in traffic.versions:
-        after[served.application] = before.get(served.application) or classifier_application(served, scale)
+        running = before.get(served.application)
+        if running is None:
+            after[served.application] = classifier_application(served, scale)
+        else:
+            after[served.application] = rescaled(running, scale) if served.version == version else running
     live = state.traffic or TrafficFile(model=traffic.model)
     return Plan(before=before, after=after, traffic_before=live, traffic_after=traffic)
 

@@ -55,22 +55,29 @@ class Scale:
     """What applications get instead of the fragments' values; None leaves them."""
 
     replicas: Replicas | None = None
-    """Of each new version."""
+    """Of a version."""
     threads: int | None = None
     """ONNX Runtime threads of a classifier replica."""
     routers: Replicas | None = None
-    """Of the router, also of one that runs."""
+    """Of the router."""
 
 
 def classifier_application(served: TrafficVersion, scale: Scale | None = None) -> dict[str, Any]:
     """The application that runs this version and nothing else."""
     application = _read("classifier")
+    arguments = {"version": served.version, "bundle_uri": served.bundle_uri, "variant": served.variant}
+    application = {**application, "name": served.application, "args": {**application["args"], **arguments}}
+    return rescaled(application, scale)
+
+
+def rescaled(classifier: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
+    """The same application of a version with those replicas and threads. With other threads its replicas start anew."""
+    application = dict(classifier)
     if scale and scale.replicas is not None:
         application = scaled(application, scale.replicas)
-    arguments: dict[str, Any] = {"version": served.version, "bundle_uri": served.bundle_uri, "variant": served.variant}
     if scale and scale.threads is not None:
-        arguments["threads"] = scale.threads
-    return {**application, "name": served.application, "args": {**application["args"], **arguments}}
+        application["args"] = {**application["args"], "threads": scale.threads}
+    return application
 
 
 def router_application() -> dict[str, Any]:
@@ -78,14 +85,20 @@ def router_application() -> dict[str, Any]:
     return _read("router")
 
 
-def with_options(router: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same router application with these service options; the others stay. Serve replaces its replicas.
+def configured(
+    router: Mapping[str, Any], scale: Scale | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The same router application with so many replicas and these service options; what they leave open stays.
 
-    Raises BadInput for options that cannot be together.
+    With other options its replicas start anew. Raises BadInput for options that cannot be together.
     """
-    arguments = {**(router.get("args") or {}), **options}
-    checked_options(arguments)
-    return {**router, "args": arguments}
+    application = dict(router)
+    if scale and scale.routers is not None:
+        application = scaled(application, scale.routers)
+    if options:
+        application["args"] = {**(router.get("args") or {}), **options}
+        checked_options(application["args"])
+    return application
 
 
 def control_application() -> dict[str, Any]:

@@ -50,8 +50,8 @@ class RouterArgs(ServiceOptions):
     places_per_replica: int = Field(default=2, ge=1)
     """Calls in flight to each running classifier replica.
 
-    With 1 a router stands still while its only batch is computed, and the classifier while the router hands answers out.
-    At 32 clients and a 50 us model: 1,980 requests/s with 1 and 2,510 with 2, and with 3 batches are smaller for nothing.
+    With 1 a router stands still while its only batch is computed, and the classifier while answers are handed out. At
+    32 clients and a 50 us model: 1,980 requests/s with 1, 2,510 with 2, and with 3 batches are smaller for nothing.
     """
     retries: int = Field(default=2, ge=0)
     """Repetitions of a call whose replica died."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact import Manifest, local_folder, read_manifest
+from app.artifact import InputSpec, Manifest, local_folder, read_manifest
 from app.errors import BrokenBundle, ClusterError
 from app.self_test import SelfTest, read_self_test
+from app.service_options import MIB
 from app.traffic_file import TrafficVersion
 from serve_deployments.batch_statistics import SentBatch
 from serve_deployments.batcher import Batcher, BatchLimits
@@ -20,6 +21,13 @@ from serve_deployments.metrics import Tally
 from serve_deployments.schemas import RouterArgs
 
 WARM_UP_TIMEOUT_S = 5.0
+WAITING_BYTES = 128 * MIB
+"""Memory for decoded images that wait for one version: as many as the options allow of small ones, fewer large ones."""
+
+
+def most_waiting(args: RouterArgs, image: InputSpec) -> int:
+    """Images of this size that may wait for a version; a whole request always may."""
+    return max(args.max_images, min(args.max_queued_images, WAITING_BYTES // (image.height * image.width * 3)))
 
 
 class ServedVersion:
@@ -46,7 +54,7 @@ class ServedVersion:
             self._predict,
             places=0,
             limits=BatchLimits(
-                max_batch=args.max_batch, max_queued=args.max_queued_images, timeout_s=args.call_timeout_s
+                max_batch=args.max_batch, max_queued=most_waiting(args, manifest.input), timeout_s=args.call_timeout_s
             ),
             on_batch=self._count_batch,
         )

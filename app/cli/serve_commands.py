@@ -25,11 +25,10 @@ from cluster.serve_document import (
     Scale,
     build_document,
     classifier_application,
+    configured,
     control_application,
     place,
     router_application,
-    scaled,
-    with_options,
     with_traffic,
 )
 
@@ -49,7 +48,10 @@ def serve(
         ),
     ] = None,
     replicas: Annotated[
-        str | None, typer.Option(help="Classifier replicas; 1:4 follows the load.", metavar="N|MIN:MAX")
+        str | None,
+        typer.Option(
+            help="Classifier replicas, also of a version that runs; 1:4 follows the load.", metavar="N|MIN:MAX"
+        ),
     ] = None,
     routers: Annotated[
         str | None,
@@ -131,10 +133,10 @@ def document_text(
         state = client.state()
     live = (state.traffic if state else None) or TrafficFile()
     traffic = replaced(live, model, champion).after(live)
-    router = scaled(router_application(), scale.routers) if scale.routers else router_application()
+    router = configured(router_application(), scale, options)
     applications = [
         control_application(),
-        with_traffic(with_options(router, options), traffic),
+        with_traffic(router, traffic),
         classifier_application(champion, scale),
     ]
     port = port or (state.port if state else None) or DEFAULT_HTTP_PORT

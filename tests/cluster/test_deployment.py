@@ -14,6 +14,7 @@ import pytest
 
 from app.config import Home
 from app.errors import BadInput, ClusterError, GateFailed, NotFound, PortInUse
+from app.replicas import Replicas
 from app.traffic_changes import added, removed, replaced, weighted
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster import deployment
@@ -21,6 +22,7 @@ from cluster.local import LocalCluster
 from cluster.ports import free_port
 from cluster.serve_client import ServeClient, ServedApplication, ServeState
 from cluster.serve_document import (
+    Scale,
     build_document,
     classifier_application,
     control_application,
@@ -251,6 +253,35 @@ def test_service_options_are_arguments_of_the_router_and_stay(served: dict[str, 
     assert not deployment.plan_change(state, live, options={"cache_entries": 5}).router_restarts
     with pytest.raises(BadInput, match="could never be taken"):
         deployment.plan_change(state, live, options={"max_images": 5000})
+
+
+def test_a_version_that_runs_gets_the_scale_that_is_asked_for(served: dict[str, TrafficVersion]) -> None:
+    """It alone: another version, and what the scale leaves open, stay."""
+    live = added(replaced(TrafficFile(revision=3), "colours", served["1"]), served["2"], 10)
+    configs = [
+        control_application(),
+        with_traffic(router_application(), live),
+        classifier_application(served["1"], Scale(replicas=Replicas(3, 3), threads=2)),
+        classifier_application(served["2"]),
+    ]
+    running = {
+        config["name"]: ServedApplication(
+            name=config["name"], status="RUNNING", failure="", config=config, replicas=1, running_pids=()
+        )
+        for config in configs
+    }
+    state = ServeState(host=HOST, port=8000, applications=running)
+    plan = deployment.plan_change(state, live, Scale(replicas=Replicas(2, 2)), version="1")
+    assert plan.added == ["classifier-1"]
+    assert plan.after["classifier-1"]["deployments"][0]["num_replicas"] == 2
+    assert plan.after["classifier-1"]["args"]["threads"] == 2
+    assert deployment.plan_change(state, live, Scale(replicas=Replicas(3, 3), threads=2), version="1").added == []
+    assert deployment.plan_change(state, live, Scale(threads=4), version="1").after["classifier-1"]["args"] == {
+        "version": "1",
+        "bundle_uri": served["1"].bundle_uri,
+        "variant": "fp32",
+        "threads": 4,
+    }
 
 
 class _Watch:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.artifact import InputSpec
 from app.errors import BadImage, BadInput, ClusterError, NotFound, Overloaded
-from app.imaging import encode_png
+from app.imaging import RESIZE_RULE, encode_png
 from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
 from serve_deployments.assignment import Caller
@@ -20,6 +21,7 @@ from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Classified
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
+from serve_deployments.served_version import most_waiting
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png, until
 
@@ -564,3 +566,9 @@ async def test_each_call_says_how_many_images_wait_for_its_replica(applications:
     await asyncio.gather(*callers)
     assert client.waiting[:2] == [2.5, 2.5]
     assert client.waiting[-1] == 0
+
+
+@pytest.mark.parametrize(("side", "expected"), [(32, 4096), (224, 891), (1024, 256)])
+def test_large_images_wait_in_smaller_numbers(side: int, expected: int) -> None:
+    image = InputSpec(height=side, width=side, resize=RESIZE_RULE)
+    assert most_waiting(RouterArgs(), image) == expected
