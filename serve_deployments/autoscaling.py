@@ -2,7 +2,7 @@
 
 A demand of 1 is the work of one replica that never rests. What Serve counts by itself, calls in flight, does not tell
 it: a router has as many requests in it when a classifier is slow as when it is busy itself, and it never has more than
-one batch in flight to a replica, whatever waits.
+two batches in flight to a replica, whatever waits.
 """
 
 from __future__ import annotations
