@@ -5,6 +5,7 @@
 #include <chrono>
 #include <mutex>
 #include <numeric>
+#include <utility>
 
 #include "model_file.hpp"
 #include "session.hpp"
@@ -104,7 +105,7 @@ class Workspaces {
 }  // namespace
 
 struct Engine::Implementation {
-  Implementation(const std::filesystem::path& model_path, const EngineOptions& given) : options(given) {
+  Implementation(const std::filesystem::path& model_path, EngineOptions given) : options(std::move(given)) {
     options.validate();
     ModelFile file = read_model_file(model_path, options.variant);
     loaded = load_session(file.bytes, file.path.string(), options);

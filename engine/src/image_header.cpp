@@ -63,7 +63,7 @@ class Reader {
   }
 
  private:
-  std::size_t checked(std::size_t at, std::size_t count) const {
+  [[nodiscard]] std::size_t checked(std::size_t at, std::size_t count) const {
     if (at > size() || count > size() - at) throw CutOff();
     return at;
   }

@@ -30,7 +30,7 @@ const cv::Scalar kGreen(0, 255, 0);
 const cv::Scalar kBlue(255, 0, 0);
 
 fs::path scratch(const std::string& name) {
-  const fs::path folder = fs::temp_directory_path() / ("manta-engine-" + std::to_string(getpid())) / name;
+  fs::path folder = fs::temp_directory_path() / ("manta-engine-" + std::to_string(getpid())) / name;
   fs::remove_all(folder);
   fs::create_directories(folder);
   return folder;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,7 @@ class Data {
   [[nodiscard]] std::string uint8(const Shape& shape) const {
     std::vector<std::uint8_t> values(64);
     const std::string why = refusal([&] { uint8_from_json(value_, shape, "x", values.data()); });
-    return why.empty() ? std::string(values.begin(), values.end()).c_str() : why;
+    return why.empty() ? std::string(values.begin(), std::find(values.begin(), values.end(), 0)) : why;
   }
   [[nodiscard]] std::string shape(const Shape& expected) const {
     return refusal([&] { static_cast<void>(read_shape(value_, expected, "x", 9)); });

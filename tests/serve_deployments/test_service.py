@@ -96,7 +96,8 @@ class Service:
 
     def _router(self, user_config: dict[str, Any]) -> dict[str, Any]:
         router = with_traffic(router_application(), TrafficFile())
-        router["args"] = {"max_body_bytes": MAX_BODY_BYTES, "call_timeout_s": 20.0}
+        # One call to a replica at a time: so a test can say what makes up a batch.
+        router["args"] = {"max_body_bytes": MAX_BODY_BYTES, "call_timeout_s": 20.0, "places_per_replica": 1}
         router["deployments"][0]["user_config"] = user_config
         return router
 
