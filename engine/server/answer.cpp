@@ -33,8 +33,7 @@ std::string now() {
   gmtime_r(&seconds, &utc);
   std::array<char, 64> text{};
   const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &utc);
-  static_cast<void>(
-      std::snprintf(text.data() + length, text.size() - length, ".%03d+00:00", static_cast<int>(milliseconds)));
+  std::snprintf(text.data() + length, text.size() - length, ".%03d+00:00", static_cast<int>(milliseconds));
   return text.data();
 }
 

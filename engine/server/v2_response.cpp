@@ -1,8 +1,10 @@
 #include "v2_response.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 #include "program/json_writer.hpp"
 #include "v2_request.hpp"
@@ -28,11 +30,10 @@ Output output_of(const Exchange& exchange, const Engine& engine) {
   Output output{"BYTES", exchange.count, 0, nullptr, {}};
   for (std::size_t row = 0; row < exchange.count; ++row) {
     const float* probabilities = &exchange.rows_of_probabilities[row * columns];
-    for (auto& text : classification(engine, probabilities, *exchange.v2.classes)) {
-      output.texts.push_back(std::move(text));
-    }
+    std::vector<std::string> texts = classification(engine, probabilities, *exchange.v2.classes);
+    output.columns = texts.size();
+    std::move(texts.begin(), texts.end(), std::back_inserter(output.texts));
   }
-  output.columns = output.texts.size() / output.rows;
   return output;
 }
 

@@ -20,7 +20,7 @@ Answer HttpClient::request(const std::string& method, const std::string& target,
                            const std::string& body, const std::map<std::string, std::string>& headers) {
   std::string text = method + ' ' + target + " HTTP/1.1\r\nHost: localhost\r\n";
   if (!content_type.empty()) text += "Content-Type: " + content_type + "\r\n";
-  for (const auto& [name, value] : headers) text += name + ": " + value + "\r\n";
+  for (const auto& [name, value] : headers) text.append(name).append(": ").append(value).append("\r\n");
   if (method == "POST") text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   send_raw(text + "\r\n" + body);
   return receive(method == "HEAD");

@@ -51,9 +51,9 @@ TEST(Latency, NeverOutOfRange) {
 
 TEST(Latency, ThreadsAddAtOnce) {
   LatencyHistogram histogram;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
+  std::vector<std::thread> threads(4);
+  for (std::thread& thread : threads) {
+    thread = std::thread([&] {
       for (int j = 0; j < 10'000; ++j) histogram.add(microseconds(j));
     });
   }

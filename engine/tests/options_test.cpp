@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,8 @@ namespace {
 
 server::ServerOptions parse(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "manta-engine-server");
-  std::vector<char*> pointers;
-  for (auto& argument : arguments) pointers.push_back(argument.data());
-  pointers.push_back(nullptr);
+  std::vector<char*> pointers(arguments.size() + 1, nullptr);
+  std::transform(arguments.begin(), arguments.end(), pointers.begin(), [](std::string& text) { return text.data(); });
   return server::parse(static_cast<int>(arguments.size()), pointers.data());
 }
 
