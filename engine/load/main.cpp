@@ -79,7 +79,7 @@ class Client {
   }
 
   void read() {
-    constexpr std::size_t kBytes = 16 * 1024;
+    constexpr std::size_t kBytes = 16 * std::size_t{1024};
     socket_.async_read_some(buffer_.prepare(kBytes), [this](const error_code& error, std::size_t bytes) {
       if (error) {
         broken("read: " + error.message());

@@ -20,13 +20,13 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using boost::system::error_code;
 
-constexpr std::size_t kReadBytes = 16 * 1024;
-constexpr std::size_t kReadBytesOfLargeBody = 256 * 1024;
+constexpr std::size_t kReadBytes = 16 * std::size_t{1024};
+constexpr std::size_t kReadBytesOfLargeBody = 256 * std::size_t{1024};
 constexpr std::uint32_t kHeaderLimit = 16 * 1024;
 constexpr std::size_t kShownDigits = 18;
 constexpr std::size_t kLongestId = 128;
 // Buffers larger than this are not kept for the next request.
-constexpr std::size_t kKeptBytes = 256 * 1024;
+constexpr std::size_t kKeptBytes = 256 * std::size_t{1024};
 // After a refused request: how much and how long what the client still sends is read, so that it sees the answer.
 constexpr std::size_t kMostDiscarded = 64 * kMiB;
 constexpr double kLingerSeconds = 2;

@@ -343,6 +343,7 @@ struct LoadResult {
 // Each client sends its own colour and must get it back.
 void load(std::uint16_t port, int clients, int requests, LoadResult& result) {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(clients));
   for (int c = 0; c < clients; ++c) {
     threads.emplace_back([=, &result] {
       const cv::Scalar colours[] = {kRed, kGreen, kBlue};
