@@ -29,17 +29,17 @@ class Reader {
 
   [[nodiscard]] std::size_t size() const { return data_.size(); }
 
-  [[nodiscard]] std::uint8_t u8(std::size_t at) const { return data_.data()[checked(at, 1)]; }
+  [[nodiscard]] std::uint8_t u8(std::size_t at) const { return *pointer(at, 1); }
 
   [[nodiscard]] std::uint32_t big(std::size_t at, std::size_t bytes) const {
-    checked(at, bytes);
+    check(at, bytes);
     std::uint32_t value = 0;
     for (std::size_t i = 0; i < bytes; ++i) value = value << 8U | data_.data()[at + i];
     return value;
   }
 
   [[nodiscard]] std::uint32_t little(std::size_t at, std::size_t bytes) const {
-    checked(at, bytes);
+    check(at, bytes);
     std::uint32_t value = 0;
     for (std::size_t i = bytes; i > 0; --i) value = value << 8U | data_.data()[at + i - 1];
     return value;
@@ -59,13 +59,13 @@ class Reader {
   }
 
   [[nodiscard]] const std::uint8_t* pointer(std::size_t at, std::size_t count) const {
-    return data_.data() + checked(at, count);
+    check(at, count);
+    return data_.data() + at;
   }
 
  private:
-  [[nodiscard]] std::size_t checked(std::size_t at, std::size_t count) const {
+  void check(std::size_t at, std::size_t count) const {
     if (at > size() || count > size() - at) throw CutOff();
-    return at;
   }
 
   ByteView data_;
