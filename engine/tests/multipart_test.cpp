@@ -28,7 +28,8 @@ TEST(Multipart, FilesAndFields) {
 
 TEST(Multipart, WhatLooksLikeABoundaryWithinContentIsContent) {
   const std::string content = "\r\n--XXX\r\n--XX-\r\n--XXa";
-  const Form form = read_form(kType, part(R"(name="f"; filename="")", content) + "--XX--");
+  const std::string body = part(R"(name="f"; filename="")", content) + "--XX--";
+  const Form form = read_form(kType, body);
   ASSERT_EQ(form.files.size(), 1U);
   EXPECT_EQ(form.files[0], content);
 }
