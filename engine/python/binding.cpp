@@ -130,7 +130,7 @@ void bind_engine(nb::module_& module) {
       .def("classify_batch", &classify_batch, nb::arg("data"), nb::arg("top_k") = manta::kDefaultTopK,
            "Encoded images, all in one run. A bad one has `error`, and shifts no other.")
       .def("infer", &infer, nb::arg("images").noconvert(),
-           "images: uint8 [N, H, W, 3] RGB at the input size. Returns float32 [N, C], each row sums to 1.")
+           "images: uint8 [N, H, W, 3] RGB at the input size, contiguous. Returns float32 [N, C], each row sums to 1.")
       .def_prop_ro("name", [](const manta::Engine& engine) { return engine.model().name; })
       .def_prop_ro("sha256", [](const manta::Engine& engine) { return engine.model().sha256; })
       .def_prop_ro("labels", [](const manta::Engine& engine) { return engine.model().labels; })

@@ -65,9 +65,10 @@ def test_infer(engine: Any, classifier: OnnxClassifier) -> None:
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, classifier.predict(images), atol=1e-5)
     with pytest.raises(manta_engine.BadInput, match="uint8"):
-        engine.infer(images[:, :16])
-    with pytest.raises(TypeError):
-        engine.infer(images.astype(np.float32))
+        engine.infer(np.ascontiguousarray(images[:, :16]))
+    for other in (images.astype(np.float32), images[:, ::-1]):  # nothing is converted or copied unasked
+        with pytest.raises(TypeError):
+            engine.infer(other)
 
 
 def test_errors_are_a_tree(engine: Any, golden: Path) -> None:
