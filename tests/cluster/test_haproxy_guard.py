@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -121,6 +122,20 @@ class Proxies:
         except httpx.TransportError:
             return ""
 
+    def answers(self, text: str) -> bool:
+        return self.answer() == text
+
+    def answers_until(self, condition: Callable[[], bool]) -> set[str]:
+        """All that clients get until it holds."""
+        answers: set[str] = set()
+
+        def holds() -> bool:
+            answers.add(self.answer())
+            return condition()
+
+        self.eventually(holds)
+        return answers
+
     def administered(self, proxy: Proxy) -> bool:
         """Whether it is this one that Serve reaches, as it expects soon after the start."""
         with socket.socket(socket.AF_UNIX) as administration:
@@ -194,18 +209,11 @@ def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, 
         proxies.eventually(lambda: proxies.answer() == "first")
     proxy.actor.kill()
     proxy.actor.wait()
-    answers: set[str] = set()
-
-    def answered(text: str) -> bool:
-        answers.add(proxies.answer())
-        return text in answers
-
     following = proxies.begin("second", routes=False)
     waiting = following.pid
-    proxies.eventually(lambda: answered("first") and proxies.administered(following))
+    assert proxies.answers_until(lambda: proxies.administered(following)) == {"first"}
     proxies.reload(following, "second")
-    proxies.eventually(lambda: answered("second"))
-    assert answers == {"first", "second"}
+    assert proxies.answers_until(lambda: proxies.answer() == "second") <= {"first", "second"}
     proxies.eventually(lambda: proxies.running() == {following.pid})
     assert following.pid != waiting
     proxies.eventually(lambda: proxies.administered(following))
@@ -242,9 +250,6 @@ def test_a_service_on_another_port_is_left_alone(proxies: Proxies) -> None:
     proxies.eventually(lambda: proxies.answer() == "second" and proxies.running() == {following.pid})
     for before, text in pairwise(["second", "third", "fourth"]):
         proxies.reload(following, text)
-        answers = {before}
-        while text not in answers:
-            answers.add(proxies.answer())
-        assert answers == {before, text}
+        assert proxies.answers_until(functools.partial(proxies.answers, text)) <= {before, text}
         proxies.eventually(lambda: proxies.running() == {following.pid})
         assert proxies.answer() == text
