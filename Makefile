@@ -59,7 +59,7 @@ bench-conversion: $(VENV)/.installed ## a compressed model against the one it wa
 bench-ab-test: $(VENV)/.installed ## false positives and power of the A/B test by simulation, about a minute
 	$(BIN)/python -m benchmarks.ab_test $(ARGS)
 
-faults: $(VENV)/.installed ## what clients see when parts of the service are killed or replaced, about 8 minutes on two cores
+faults: $(VENV)/.installed ## what clients see when parts of the service are killed or replaced, about 5 minutes on two cores
 	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 bench-engine: engine ## the engine's library and server against Python, about 2 minutes on two cores

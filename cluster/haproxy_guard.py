@@ -59,7 +59,9 @@ def main(haproxy: str, arguments: Sequence[str]) -> None:
     config, own, actor = Path(arguments[arguments.index("-f") + 1]), os.getpid(), os.getppid()
     text = _PAGE.sub(r"\g<1>127.0.0.1:\2", config.read_text(encoding="utf-8"))
     config.write_text(text, encoding="utf-8")
-    _end_those_of_other_addresses(config, text)
+    running, address = _haproxies(config), _address(text)
+    _end_all([each for each in running if each.address != address])
+    left = [str(each.pid) for each in running if each.address == address and each.parent != actor]
     ends = os.pidfd_open(own), os.pidfd_open(actor)  # each can be read once its process has ended
     if os.fork() == 0:
         os.setsid()
@@ -68,7 +70,7 @@ def main(haproxy: str, arguments: Sequence[str]) -> None:
         os._exit(0)
     os.wait()
     os.setsid()
-    os.execv(haproxy, [haproxy, *_named(text), *_arguments(config, text, actor, arguments)])
+    os.execv(haproxy, [haproxy, *_named(text), *_arguments(config, text, left, arguments)])
 
 
 def watch(haproxy: str, config: Path, text: str, haproxy_end: int, actor_end: int) -> None:
@@ -94,9 +96,8 @@ def _look_after(end: int, actor_end: int, config: Path, text: str) -> None:
             signal.pidfd_send_signal(end, signal.SIGKILL)
 
 
-def _arguments(config: Path, text: str, actor: int, given: Sequence[str]) -> list[str]:
-    """Those that HAProxy gets: others than Serve's where HAProxies run that this actor does not know."""
-    left = [str(each.pid) for each in _haproxies(config) if each.parent != actor]
+def _arguments(config: Path, text: str, left: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Those that HAProxy gets: others than Serve's where HAProxies are `left` that its actor does not know."""
     if not left:
         return list(given)
     path = _socket_of(text)
@@ -144,10 +145,8 @@ def _haproxies(config: Path) -> list[_Process]:
     return [each for each in found if each.pid != os.getpid()]
 
 
-def _end_those_of_other_addresses(config: Path, text: str) -> None:
-    for each in _haproxies(config):
-        if each.address == _address(text):
-            continue
+def _end_all(proxies: Sequence[_Process]) -> None:
+    for each in proxies:
         try:
             end = os.pidfd_open(each.pid)
             signal.pidfd_send_signal(end, signal.SIGKILL)

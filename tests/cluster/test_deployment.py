@@ -78,6 +78,17 @@ def put_live(client: ServeClient, home: Home, version: TrafficVersion, port: int
     )
 
 
+def state_of(*configs: dict[str, Any]) -> ServeState:
+    """Of a Serve that runs these applications."""
+    applications = {
+        config["name"]: ServedApplication(
+            name=config["name"], status="RUNNING", failure="", config=config, replicas=1, running_pids=(1,)
+        )
+        for config in configs
+    }
+    return ServeState(host=HOST, port=8000, applications=applications)
+
+
 def test_a_deployed_version_answers_and_a_second_joins_without_touching_it(
     client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
 ) -> None:
@@ -217,17 +228,7 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
     router = {**with_traffic(router_application(), live), "args": {"max_batch": 8}}
     others = [control_application(), classifier_application(served["1"])]
     running = [router, {"name": "somebody-elses", "import_path": "a:b"}, *others]
-    state = ServeState(
-        host=HOST,
-        port=8000,
-        applications={
-            str(config["name"]): ServedApplication(
-                name=str(config["name"]), status="RUNNING", failure="", config=config, replicas=1, running_pids=(1,)
-            )
-            for config in running
-        },
-    )
-    plan = deployment.plan_change(state, replaced(live, "colours", served["2"]).after(live))
+    plan = deployment.plan_change(state_of(*running), replaced(live, "colours", served["2"]).after(live))
     assert plan.after["somebody-elses"] == running[1]
     assert plan.after["router"] == router
     assert (plan.added, plan.dropped) == (["classifier-2"], ["classifier-1"])
@@ -240,12 +241,7 @@ def test_a_plan_keeps_what_runs_and_what_is_not_mantas(served: dict[str, Traffic
 def test_service_options_are_arguments_of_the_router_and_stay(served: dict[str, TrafficVersion]) -> None:
     live = replaced(TrafficFile(revision=3), "colours", served["1"])
     router = {**with_traffic(router_application(), live), "args": {"max_batch": 8, "cache_entries": 5}}
-    running = {
-        "router": ServedApplication(
-            name="router", status="RUNNING", failure="", config=router, replicas=1, running_pids=()
-        ),
-    }
-    state = ServeState(host=HOST, port=8000, applications=running)
+    state = state_of(router)
     plan = deployment.plan_change(state, live, options={"cache_entries": 7, "max_images": 100})
     assert plan.router_restarts
     assert plan.after["router"]["args"] == {"max_batch": 8, "cache_entries": 7, "max_images": 100}
@@ -258,19 +254,12 @@ def test_service_options_are_arguments_of_the_router_and_stay(served: dict[str, 
 def test_a_version_that_runs_gets_the_scale_that_is_asked_for(served: dict[str, TrafficVersion]) -> None:
     """It alone: another version, and what the scale leaves open, stay."""
     live = added(replaced(TrafficFile(revision=3), "colours", served["1"]), served["2"], 10)
-    configs = [
+    state = state_of(
         control_application(),
         with_traffic(router_application(), live),
         classifier_application(served["1"], Scale(replicas=Replicas(3, 3), threads=2)),
         classifier_application(served["2"]),
-    ]
-    running = {
-        config["name"]: ServedApplication(
-            name=config["name"], status="RUNNING", failure="", config=config, replicas=1, running_pids=()
-        )
-        for config in configs
-    }
-    state = ServeState(host=HOST, port=8000, applications=running)
+    )
     plan = deployment.plan_change(state, live, Scale(replicas=Replicas(2, 2)), version="1")
     assert plan.added == ["classifier-1"]
     assert plan.after["classifier-1"]["deployments"][0]["num_replicas"] == 2

@@ -31,6 +31,8 @@ defaults
     timeout client 5s
     timeout server 5s
     timeout connect 5s
+frontend prometheus
+    bind :{metrics_port}
 frontend http_frontend
     bind 127.0.0.1:{port}
     {route}
@@ -40,6 +42,9 @@ backend nothing
 backend application
     server router 127.0.0.1:{router_port}
     http-request return status 200 content-type text/plain string "{text}"
+listen stats
+    bind *:{stats_port}
+    stats enable
 """
 ACTOR = """
 import subprocess, sys
@@ -69,7 +74,7 @@ class Proxies:
     def __init__(self, folder: Path) -> None:
         self.config = folder / "haproxy.cfg"
         self._folder = folder
-        self._port = free_port()
+        self._port, self._metrics_port, self._stats_port = free_port(), free_port(), free_port()
         self._router = socket.create_server(("127.0.0.1", 0))
         self._command = haproxy_guard.write_command(folder, get_haproxy_binary())
         self._started: list[Proxy] = []
@@ -104,7 +109,15 @@ class Proxies:
         route = "use_backend application if TRUE" if routes else ""
         router_port = self._router.getsockname()[1]
         self.config.write_text(
-            CONFIG.format(folder=self._folder, port=self._port, route=route, text=text, router_port=router_port)
+            CONFIG.format(
+                folder=self._folder,
+                port=self._port,
+                metrics_port=self._metrics_port,
+                stats_port=self._stats_port,
+                route=route,
+                text=text,
+                router_port=router_port,
+            )
         )
 
     def move(self) -> None:
@@ -182,6 +195,16 @@ def test_it_becomes_the_proxy_under_its_own_process_id(proxies: Proxies) -> None
     proxy = proxies.start("first")
     assert psutil.Process(proxy.pid).name() == "haproxy"
     assert proxies.running() == {proxy.pid}
+
+
+def test_its_own_pages_are_on_loopback(proxies: Proxies) -> None:
+    """As after a reload, for which Ray writes the configuration anew."""
+    proxy = proxies.start("first")
+    proxies.reload(proxy, "second")
+    proxies.eventually(lambda: proxies.answers("second") and proxies.running() == {proxy.pid})
+    listening = [each.laddr for each in psutil.Process(proxy.pid).net_connections("inet") if each.status == "LISTEN"]
+    assert {host for host, _ in listening} == {"127.0.0.1"}
+    assert len(listening) == 3
 
 
 def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> None:

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.engine.running import RunningServer
 from tests.serve_deployments.fakes import colour_png
-from tests.serve_deployments.test_tritonclient import MODEL, NAMES, PIXELS, encoded, images, output, winners
+from tests.triton import MODEL, NAMES, PIXELS, TritonContract, encoded, images, winners
 
 MAX_IMAGES = 5
 """Of the fixture's server."""
@@ -42,46 +42,8 @@ def test_what_is_there(client: triton.InferenceServerClient) -> None:
     assert [entry["state"] for entry in client.get_model_repository_index()] == ["READY"]
 
 
-@pytest.mark.parametrize("send_binary", [True, False])
-@pytest.mark.parametrize("get_binary", [True, False])
-def test_infer(client: triton.InferenceServerClient, send_binary: bool, get_binary: bool) -> None:
-    result = client.infer(MODEL, images(binary=send_binary), outputs=output(binary=get_binary), request_id="mine")
-    assert winners(result) == [0, 1, 2]
-    assert result.get_response()["id"] == "mine"
-    assert result.get_output("probabilities")["shape"] == [3, 3]
-
-
-def test_all_outputs_come_without_being_asked_for(client: triton.InferenceServerClient) -> None:
-    assert winners(client.infer(MODEL, images(), model_version="1")) == [0, 1, 2]
-
-
-@pytest.mark.parametrize("binary", [True, False])
-def test_classification(client: triton.InferenceServerClient, binary: bool) -> None:
-    texts = client.infer(MODEL, images(), outputs=output(binary=binary, classes=2)).as_numpy("probabilities")
-    assert texts.shape == (3, 2)
-    for index, row in enumerate(texts):
-        value, place, label = (row[0].decode() if isinstance(row[0], bytes) else row[0]).split(":")
-        assert (int(place), label) == (index, NAMES[index])
-        assert float(value) > 0.99
-
-
-def test_encoded_images_small_and_large(client: triton.InferenceServerClient) -> None:
-    files = [colour_png(2), colour_png(0, 40, 30), colour_png(1, 500, 700)]
-    assert winners(client.infer(MODEL, encoded(*files))) == [2, 0, 1]
-
-
-def test_encoded_and_pixels_agree(client: triton.InferenceServerClient) -> None:
-    by_pixels = client.infer(MODEL, images()).as_numpy("probabilities")
-    by_files = client.infer(MODEL, encoded(*map(colour_png, range(3)))).as_numpy("probabilities")
-    np.testing.assert_array_equal(by_pixels, by_files)
-
-
-def test_many_at_once_each_get_their_own(client: triton.InferenceServerClient) -> None:
-    order = [0, 2, 1, 1, 0, 2, 2, 0] * 10
-    asked = [client.async_infer(MODEL, images(PIXELS[index : index + 1]), request_id=str(index)) for index in order]
-    results = [request.get_result(timeout=30) for request in asked]
-    assert [winners(result) for result in results] == [[index] for index in order]
-    assert [result.get_response()["id"] for result in results] == list(map(str, order))
+class TestContract(TritonContract):
+    pass
 
 
 @pytest.mark.parametrize("up", [None, "gzip", "deflate"])

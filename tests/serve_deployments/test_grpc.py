@@ -20,7 +20,7 @@ from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from tests.serve_deployments.fakes import colour_png
 from tests.serve_deployments.test_router import Applications
-from tests.serve_deployments.test_tritonclient import MODEL, PIXELS
+from tests.triton import MODEL, PIXELS
 
 MAX_BYTES = 100_000
 
