@@ -143,6 +143,7 @@ class Batcher(Generic[Item, Result]):
             if not entry.sent:  # the caller left, or waited too long: its images need no memory any more
                 self._queued -= len(items)
                 entry.items = ()
+            del entry  # its answer may be an error, whose traceback holds this frame
 
     def _schedule_pump(self) -> None:
         """Takes a batch after the callbacks that are ready now, so that requests which arrived together go together.
@@ -219,6 +220,7 @@ class Batcher(Generic[Item, Result]):
             sent = SentBatch(len(items), [started - entry.arrived for entry in batch], took, answered)
             self.statistics.add(sent)
             self._on_batch(sent)
+            batch.clear()  # the answers in it may be an error, whose traceback holds this frame
 
     async def _results(self, items: list[Item]) -> Sequence[Result]:
         results = await self._send(items)

@@ -5,6 +5,7 @@ The contract is `openapi.yaml` beside this file, which `GET /openapi.json` serve
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import time
@@ -138,7 +139,7 @@ class HttpApi:
 
     async def handle(self, request: Request) -> Response:
         """The answer to any request. Never raises, except when the client has left."""
-        started, failure = time.perf_counter(), None
+        started, failure = time.perf_counter(), ""
         sent_id = header(request, REQUEST_ID)
         request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
         route = self._table.find(request)
@@ -147,7 +148,9 @@ class HttpApi:
             try:
                 response = await self._table.handler(route, request)(request, request_id)
             except Exception as error:
-                failure = error
+                failure = type(
+                    error
+                ).__name__  # not the error: its traceback holds this frame, and so the request's body
                 response = problem(error, request_id)
             finally:
                 self._bodies.release(request)
@@ -164,7 +167,7 @@ class HttpApi:
         asked = await read_predict(request, self._bodies)
         (row,), answer = await self._classify(request, asked, request_id, started)
         if not isinstance(row, Classified):
-            raise row
+            raise copy.copy(row)  # itself, it would hold this frame, which holds it, and the image too
         return _json(
             {
                 "predictions": top_predictions(row.probabilities, answer.labels, asked.top_k),

@@ -50,16 +50,16 @@ class RequestLog:
         self._left_out = 0
 
     def note(
-        self, request: Request, request_id: str, route: str, status: int, started: float, error: Exception | None
+        self, request: Request, request_id: str, route: str, status: int, started: float, failure: str = ""
     ) -> None:
-        """started: on the clock of `time.perf_counter`. error: why it failed, of which only the kind is written."""
+        """started: on the clock of `time.perf_counter`. failure: the kind of error, where one was raised."""
         if status < 400:
             if self._share > 0 and random.random() < self._share:
-                self._write(logging.INFO, request, request_id, route, status, started, error)
+                self._write(logging.INFO, request, request_id, route, status, started, failure)
         elif self._has_room():
             # Serve keeps lines back, a thousand at most, until one of this level comes.
             level = logging.ERROR if status >= 500 else logging.WARNING
-            self._write(level, request, request_id, route, status, started, error)
+            self._write(level, request, request_id, route, status, started, failure)
         else:
             self._left_out += 1
 
@@ -78,7 +78,7 @@ class RequestLog:
         route: str,
         status: int,
         started: float,
-        error: Exception | None,
+        failure: str,
     ) -> None:
         fields: dict[str, object] = {
             "request_id": request_id,
@@ -93,8 +93,8 @@ class RequestLog:
         answer: Answer | None = request.scope.get(_ANSWER)
         if answer is not None:
             fields |= {"version": answer.version, "arm": str(answer.arm)}
-        if error is not None:
-            fields["error"] = type(error).__name__
+        if failure:
+            fields["error"] = failure
         if self._left_out:
             fields["left_out"], self._left_out = self._left_out, 0
         logger.log(level, "%s %s %d", request.method, route, status, extra=fields)

@@ -123,7 +123,7 @@ async def test_only_failures_unless_asked(predictor: ColourPredictor, lines: Lin
 
 def note(log: RequestLog, status: int) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
-    log.note(request, "id", "/", status, 0.0, None)
+    log.note(request, "id", "/", status, 0.0)
 
 
 def test_at_overload_lines_are_few_and_say_how_many_were_left_out(lines: Lines) -> None:
