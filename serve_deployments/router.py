@@ -41,7 +41,6 @@ from serve_deployments.result_cache import ResultCache
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.shadow import ShadowTraffic
 
-
 NEW_OBJECTS_PER_COLLECTION = 20_000
 """A request in flight holds about a hundred objects, and an answered one leaves none that only a collection can free.
 
