@@ -31,7 +31,7 @@ _JPEG_END = 0xD9
 _BMP_RGB, _BMP_BITFIELDS = 0, 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ImageHeader:
     """What the file says of itself: width and height in pixels as stored, before EXIF orientation."""
 

@@ -23,7 +23,7 @@ from serve_deployments.served_version import ServedVersion
 logger = logging.getLogger("ray.serve")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
     """One image's answer."""
 
@@ -33,7 +33,7 @@ class Scored:
     """Who answered; several joined by + for an ensemble."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """All answers of a request, in order, and the arm that gave them."""
 
@@ -62,7 +62,7 @@ class Answering:
         return await question.cascade(assigned)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Question:
     """One request's images, and whom they can be shown to."""
 

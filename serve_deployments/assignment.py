@@ -28,7 +28,7 @@ TESTED = (Arm.CHAMPION, Arm.CHALLENGER)
 """Arms that users were assigned to by chance: what is compared, and what a shadow is asked too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
     """What assignment may depend on."""
 

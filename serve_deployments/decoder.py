@@ -17,7 +17,7 @@ BYTES_PER_PIXEL = 4
 """A file with more bytes than this per allowed pixel goes to a thread too: reading it takes time of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
     pixels: np.ndarray
     """uint8 [H, W, 3] RGB at the model's input size."""

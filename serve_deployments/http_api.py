@@ -50,7 +50,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 REQUEST_ID = "x-request-id"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Classified:
     """One image's result."""
 
@@ -62,7 +62,7 @@ class Classified:
     """Who answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     version: str
     labels: tuple[str, ...]

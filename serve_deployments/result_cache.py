@@ -55,7 +55,7 @@ class ResultCache(Generic[Answer]):
         return answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lookup(Generic[Answer]):
     """What is known of one request's images."""
 

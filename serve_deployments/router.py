@@ -69,14 +69,8 @@ class Service:
         """
         deployed = self.fleet.deployed
         assigned = deployed.assignment.assign(caller)
-        known = self._cache.look_up(_graph(deployed, assigned), images)
-        fresh, arm = await self._classify_fresh(deployed, assigned, known.missing)
-        if self._cache.enabled:
-            self.tally.count("manta_cache", ("hit",), known.hits)
-            self.tally.count("manta_cache", ("miss",), len(fresh))
-            known.keep([_own(row, assigned) for row in fresh])
-        rest = iter(fresh)
-        rows = [found if found is not None else next(rest) for found in known.found]
+        classify = self._classify_unknown if self._cache.enabled else self._classify_fresh
+        rows, arm = await classify(deployed, assigned, images)
         return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows, arm), caller)
 
     async def classify_pixels(self, pixels: np.ndarray, caller: Caller) -> Answer:
@@ -92,6 +86,18 @@ class Service:
         asked = await self._ask(deployed, assigned, list(pixels))
         rows: list[Classified | BadImage] = [Classified(row.probabilities, shape, row.version) for row in asked.rows]
         return self._recorded(Answer(_answered_by(rows, assigned), deployed.manifest.labels, rows, asked.arm), caller)
+
+    async def _classify_unknown(
+        self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
+    ) -> tuple[list[Classified | BadImage], Arm]:
+        """Like `_classify_fresh`, but for what the cache has."""
+        known = self._cache.look_up(_graph(deployed, assigned), images)
+        fresh, arm = await self._classify_fresh(deployed, assigned, known.missing)
+        self.tally.count("manta_cache", ("hit",), known.hits)
+        self.tally.count("manta_cache", ("miss",), len(fresh))
+        known.keep([_own(row, assigned) for row in fresh])
+        rest = iter(fresh)
+        return [found if found is not None else next(rest) for found in known.found], arm
 
     async def _classify_fresh(
         self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
