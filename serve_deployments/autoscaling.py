@@ -15,6 +15,8 @@ from typing import Any
 DEMAND = "demand"
 CATCH_UP_S = 1.0
 """What waits in the routers should be done within so many seconds."""
+CALL_CPU_S = 0.0009
+"""CPU time of a router that each call to a classifier takes (docs/PERFORMANCE.md, "Load and latency")."""
 
 
 def by_demand(context: Any) -> tuple[float, dict[str, Any]]:
@@ -28,22 +30,48 @@ def by_demand(context: Any) -> tuple[float, dict[str, Any]]:
     return sum(demands.values()) / context.config.target_ongoing_requests, {}
 
 
-class CpuDemand:
-    """Of a replica that is busy exactly when it computes: the CPU time that it took of each second."""
+class Rate:
+    """How fast a number grows that only ever grows."""
+
+    def __init__(self, number: Callable[[], float], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._number = number
+        self._clock = clock
+        self._read_at, self._was = clock(), number()
+
+    def read(self) -> float:
+        """A second, since the reading before."""
+        now, number = self._clock(), self._number()
+        rate = (number - self._was) / max(now - self._read_at, 1e-3)
+        self._read_at, self._was = now, number
+        return rate
+
+
+class RouterDemand:
+    """Of a router: the CPU time that it takes of each second, less what its calls take more than full ones would.
+
+    A call to a classifier costs the same whatever is in it, and batches grow with the load: a router that is never idle
+    with small ones still takes several times their load.
+    """
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time
+        self,
+        *,
+        calls: Callable[[], float],
+        images: Callable[[], float],
+        max_batch: int,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        self._clock = clock
-        self._cpu = cpu
-        self._read_at, self._cpu_at = clock(), cpu()
+        """calls and images: how many it sent so far. max_batch: images in one call, at most."""
+        self._computing = Rate(cpu, clock=clock)
+        self._calls = Rate(calls, clock=clock)
+        self._images = Rate(images, clock=clock)
+        self._max_batch = max_batch
 
     def read(self) -> float:
         """Since the reading before."""
-        now, cpu = self._clock(), self._cpu()
-        share = (cpu - self._cpu_at) / max(now - self._read_at, 1e-3)
-        self._read_at, self._cpu_at = now, cpu
-        return share
+        spared = self._calls.read() - self._images.read() / self._max_batch
+        return max(self._computing.read() - max(spared, 0.0) * CALL_CPU_S, 0.0)
 
 
 class CallDemand:
@@ -63,7 +91,7 @@ class CallDemand:
         """threads: with which it computes."""
         self._threads = threads
         self._clock = clock
-        self._computing = CpuDemand(clock=clock, cpu=cpu)
+        self._computing = Rate(cpu, clock=clock)
         self._read_at = self._since = clock()
         self._calls = 0
         """That are in it now, ever since `_since` there was one, or since it was read."""

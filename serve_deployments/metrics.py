@@ -129,6 +129,14 @@ class Tally:
             histogram = self.histograms[key] = Histogram(HISTOGRAMS[name][1])
         histogram.observe(value)
 
+    def whole(self, name: str) -> Histogram:
+        """The histogram of that name over all its label values."""
+        total = Histogram(HISTOGRAMS[name][1])
+        for (each, _), histogram in self.histograms.items():
+            if each == name:
+                total.add(histogram)
+        return total
+
     def add(self, other: Tally) -> None:
         for (name, labels), value in other.counters.items():
             self.count(name, labels, value)

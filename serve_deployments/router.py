@@ -24,7 +24,7 @@ from app.errors import BadImage, BadInput, ClusterError
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.answering import Answering, Asked
 from serve_deployments.assignment import TESTED, Arm, Assigned, Caller, Ensemble, Single
-from serve_deployments.autoscaling import DEMAND, CpuDemand
+from serve_deployments.autoscaling import DEMAND, RouterDemand
 from serve_deployments.batch_statistics import summed
 from serve_deployments.control_client import ControlClient
 from serve_deployments.decoder import Decoded, Decoder
@@ -32,7 +32,7 @@ from serve_deployments.deployment_view import DeploymentView
 from serve_deployments.fleet import Deployed, Fleet
 from serve_deployments.grpc_api import GrpcApi, InferenceService
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
-from serve_deployments.metrics import Gauges, Tally
+from serve_deployments.metrics import Gauges, Histogram, Tally
 from serve_deployments.report import LoggedAnswer, Report
 from serve_deployments.reporter import AnswerLog, Reporter
 from serve_deployments.request_body import Bodies
@@ -152,6 +152,10 @@ class Service:
     def count_http(self, route: str, status: int) -> None:
         self.tally.count("manta_http_requests", (route, str(status)))
 
+    def batches(self) -> Histogram:
+        """How many calls of classifiers were answered, and how many images were in them."""
+        return self.tally.whole("manta_batch_images")
+
     def gauges(self) -> Gauges:
         gauges: Gauges = {
             ("manta_cache_entries", ()): float(len(self._cache)),
@@ -241,7 +245,11 @@ class Router(InferenceService):
             self._service.answers, lambda answers: control.report(self._service.report(replica, answers))
         )
         self._reports: asyncio.Task[None] | None = None
-        self._demand = CpuDemand()
+        self._demand = RouterDemand(
+            calls=lambda: self._service.batches().count,
+            images=lambda: self._service.batches().total,
+            max_batch=args.max_batch,
+        )
         gc.set_threshold(NEW_OBJECTS_PER_COLLECTION, *gc.get_threshold()[1:])
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_deployments.autoscaling import DEMAND, CallDemand, CpuDemand, by_demand
+from serve_deployments.autoscaling import CALL_CPU_S, DEMAND, CallDemand, RouterDemand, by_demand
 
 
 class Clock:
@@ -35,13 +35,63 @@ def demand(clock: Clock, cpu: Clock) -> CallDemand:
     return CallDemand(clock=clock, cpu=cpu)
 
 
-def test_a_router_needs_what_it_computes(clock: Clock, cpu: Clock) -> None:
-    demand = CpuDemand(clock=clock, cpu=cpu)
+class Sent:
+    """What a router sent so far."""
+
+    def __init__(self) -> None:
+        self.calls = 7.0
+        self.images = 70.0
+
+    def batches(self, calls: int, of: int) -> None:
+        self.calls += calls
+        self.images += calls * of
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+def router(sent: Sent, clock: Clock, cpu: Clock) -> RouterDemand:
+    return RouterDemand(calls=lambda: sent.calls, images=lambda: sent.images, max_batch=32, clock=clock, cpu=cpu)
+
+
+def test_a_router_needs_what_it_computes(router: RouterDemand, clock: Clock, cpu: Clock) -> None:
     clock.pass_by(10)
     cpu.pass_by(4)
-    assert demand.read() == pytest.approx(0.4)
+    assert router.read() == pytest.approx(0.4)
     clock.pass_by(2)
-    assert demand.read() == 0
+    assert router.read() == 0
+
+
+def test_a_router_that_sends_full_batches_can_save_nothing(
+    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock
+) -> None:
+    clock.pass_by(2)
+    cpu.pass_by(1.8)
+    sent.batches(200, of=32)
+    assert router.read() == pytest.approx(0.9)
+
+
+def test_one_that_is_busy_with_small_batches_takes_more(
+    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock
+) -> None:
+    """As two clients keep it: 400 calls a second with two images each. In full ones they would be 25."""
+    clock.pass_by(2)
+    cpu.pass_by(1.6)
+    sent.batches(800, of=2)
+    assert router.read() == pytest.approx(0.8 - 375 * CALL_CPU_S)
+
+
+def test_what_small_batches_cost_is_never_more_than_there_was(
+    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock
+) -> None:
+    """On a machine that is faster than the one the cost of a call was measured on."""
+    clock.pass_by(1)
+    cpu.pass_by(0.3)
+    sent.batches(1000, of=1)
+    assert router.read() == 0
 
 
 def test_a_classifier_is_busy_while_any_call_is_in_it(demand: CallDemand, clock: Clock) -> None:
