@@ -94,7 +94,7 @@ def fit(
         objective=objective or CrossEntropy(settings),
         min_size=architecture(settings.model).min_size,
         flip=dataset.mirror_ok if settings.flip is None else settings.flip,
-        precision=autocast(settings.precision, device),
+        precision=autocast(settings.precision, device, settings.model),
         hooks=hooks or Hooks(),
     ).run()
     return state

@@ -177,7 +177,7 @@ def test_accuracy_is_over_all_processes(witnesses: list[Witness]) -> None:
     dataset = colour_dataset(val=VAL)
     model = new_model(SETTINGS, dataset, CPU)
     model.load_state_dict(witnesses[0].weights)
-    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast("fp32", CPU))
+    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast("fp32", CPU, "custom_cnn"))
     last = witnesses[0].history[-1]
     assert (last["val_loss"], last["val_accuracy"]) == (pytest.approx(loss), pytest.approx(accuracy))
 

@@ -181,13 +181,28 @@ def test_epochs_follow_the_size_of_the_data_unless_given(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("device", "fast", "expected"),
-    [("cpu", False, None), ("cpu", True, torch.bfloat16), ("cuda", False, None), ("cuda", True, torch.bfloat16)],
+    ("device", "model", "fast", "expected"),
+    [
+        ("cpu", "custom_cnn", False, None),
+        ("cpu", "custom_cnn", True, torch.bfloat16),
+        ("cpu", "mobile", True, None),
+        ("cpu", "torchvision:mobilenet_v2", True, None),
+        ("cuda", "custom_cnn", False, None),
+        ("cuda", "mobile", True, torch.bfloat16),
+    ],
 )
-def test_auto_precision_is_bf16_where_the_hardware_has_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, fast: bool, expected: torch.dtype | None
+@pytest.mark.parametrize("instructions", ["avx512_bf16", "amx_tile"])
+def test_auto_precision_is_bf16_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    model: str,
+    fast: bool,
+    expected: torch.dtype | None,
+    instructions: str,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast and device == "cpu")
+    for each in ("avx512_bf16", "amx_tile"):
+        has_it = fast and device == "cpu" and each == instructions
+        monkeypatch.setattr(torch.cpu, f"_is_{each}_supported", lambda has_it=has_it: has_it)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: fast and device == "cuda")
     asked: dict[str, Any] = {}
 
@@ -196,7 +211,7 @@ def test_auto_precision_is_bf16_where_the_hardware_has_it(
         return contextlib.nullcontext()
 
     monkeypatch.setattr(torch, "autocast", spy)
-    autocast("auto", torch.device(device))
+    autocast("auto", torch.device(device), model)
     assert asked["device"] == device
     assert asked["enabled"] is (expected is not None)
     if expected:
@@ -207,7 +222,7 @@ def test_auto_precision_is_bf16_where_the_hardware_has_it(
     ("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
 def test_a_precision_that_is_asked_for_is_used(precision: str, expected: torch.dtype) -> None:
-    context = autocast(precision, CPU)
+    context = autocast(precision, CPU, "custom_cnn")
     for _ in range(2):  # one context serves every step
         with context:
             assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == expected
