@@ -27,7 +27,7 @@ from tests.app.tiny_data import colour_dataset
 
 WORLD = 2
 VAL = 21
-SETTINGS = FitSettings(epochs=3, batch_size=16)
+SETTINGS = FitSettings(epochs=3, batch_size=16, precision="fp32")
 CPU = torch.device("cpu")
 
 
@@ -177,7 +177,7 @@ def test_accuracy_is_over_all_processes(witnesses: list[Witness]) -> None:
     dataset = colour_dataset(val=VAL)
     model = new_model(SETTINGS, dataset, CPU)
     model.load_state_dict(witnesses[0].weights)
-    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast("fp32", CPU, "custom_cnn"))
+    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast(SETTINGS.precision, CPU, SETTINGS.model))
     last = witnesses[0].history[-1]
     assert (last["val_loss"], last["val_accuracy"]) == (pytest.approx(loss), pytest.approx(accuracy))
 
