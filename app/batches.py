@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -87,20 +86,6 @@ def with_defaults(settings: S, count: int, processes: int) -> S:
     batch_size = settings.batch_size or suitable
     epochs = settings.epochs or default_epochs(count, batch_size if isinstance(batch_size, int) else suitable)
     return dataclasses.replace(settings, batch_size=batch_size, epochs=epochs)
-
-
-OnProgress = Callable[[float], None]
-"""Gets the share of an epoch that is done, 0 to 1."""
-
-
-def reporting(batches: Iterator[T], total: int, on_progress: OnProgress, *, every_s: float = 5.0) -> Iterator[T]:
-    """The same batches; every `every_s` seconds says which share of `total` is done."""
-    said = time.monotonic()
-    for number, batch in enumerate(batches):
-        if (now := time.monotonic()) - said >= every_s:
-            said = now
-            on_progress(number / total)
-        yield batch
 
 
 def global_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from app.augment import Draws, Mixing, augment, draw, draw_mixing, joined, mixed
-from app.batches import DeviceSplit, OnProgress, global_batches, steps_per_epoch
+from app.batches import DeviceSplit, global_batches, steps_per_epoch
 from app.checkpoint import EpochReport
 from app.errors import Diverged
 from app.objective import Batch, Objective
@@ -50,7 +50,7 @@ class Hooks:
     """After each epoch; a checkpoint is due after every `checkpoint_epochs` and after the last."""
     on_checkpoint: Callable[[TrainState], None] = lambda _: None
     """Within an epoch, when the last checkpoint is older than `checkpoint_minutes`."""
-    on_progress: OnProgress = lambda _: None
+    on_progress: Callable[[float], None] = lambda _: None
     """Every few seconds: the share of the epoch that is done."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.batches import DeviceSplit, channel_statistics, default_epochs, global_batches, reporting, steps_per_epoch
+from app.batches import DeviceSplit, channel_statistics, default_epochs, global_batches, steps_per_epoch
 from app.datasets import Split
 
 
@@ -83,11 +83,3 @@ def test_the_sample_is_bounded_and_spread_over_all_images(monkeypatch: pytest.Mo
     assert len(taken) <= 10
     assert mean[0] == pytest.approx(taken.mean())
     assert taken.max() >= count - 10
-
-
-def test_progress_is_said_now_and_then_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(100))
-    monkeypatch.setattr("app.batches.time.monotonic", lambda: next(clock))
-    said: list[float] = []
-    assert list(reporting(iter("abcdefgh"), 8, said.append, every_s=3)) == list("abcdefgh")
-    assert said == [0.25, 0.625]

@@ -177,7 +177,8 @@ def test_accuracy_is_over_all_processes(witnesses: list[Witness]) -> None:
     dataset = colour_dataset(val=VAL)
     model = new_model(SETTINGS, dataset, CPU)
     model.load_state_dict(witnesses[0].weights)
-    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=autocast(SETTINGS.precision, CPU, SETTINGS.model))
+    precision = autocast(SETTINGS.precision, CPU, SETTINGS.model)
+    loss, accuracy = evaluate(model, DeviceSplit(dataset.val, CPU), precision=precision)
     last = witnesses[0].history[-1]
     assert (last["val_loss"], last["val_accuracy"]) == (pytest.approx(loss), pytest.approx(accuracy))
 
