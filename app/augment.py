@@ -78,10 +78,11 @@ def alternating(index: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
 
 def augment(images: torch.Tensor, draws: Draws, settings: FitSettings) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in 0..255, each image changed by what was drawn for it."""
+    floats = to_floats(images)
     if settings.rotate > 0:
-        floats = rotated(to_floats(images), draws)
-    else:
-        floats = to_floats(moved(images, draws) if settings.shift > 0 or draws.mirrored.any() else images)
+        floats = rotated(floats, draws)
+    elif settings.shift > 0 or draws.mirrored.any():
+        floats = moved(floats, draws)
     if settings.colour > 0:
         floats = coloured(floats, draws.colour)
     if settings.cutout > 0:
@@ -90,13 +91,13 @@ def augment(images: torch.Tensor, draws: Draws, settings: FitSettings) -> torch.
 
 
 def moved(images: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """uint8 [N, H, W, 3] mirrored and shifted by whole pixels, in one gather; the border reflects."""
-    _, height, width, _ = images.shape
+    """[N, 3, H, W] mirrored and shifted by whole pixels, in one gather; the border reflects."""
+    count, channels, height, width = images.shape
     rows = _reflected(torch.arange(height, device=images.device), draws.shift[:, 0], height)
     columns = _reflected(torch.arange(width, device=images.device), draws.shift[:, 1], width)
     columns = torch.where(draws.mirrored[:, None], width - 1 - columns, columns)
-    image = torch.arange(len(images), device=images.device)[:, None, None]
-    return images[image, rows[:, :, None], columns[:, None, :]]
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, -1)
+    return images.flatten(2).gather(2, pixels.expand(-1, channels, -1)).view(images.shape)
 
 
 def _reflected(positions: torch.Tensor, shift: torch.Tensor, size: int) -> torch.Tensor:
