@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from app.precision import has_fast_bf16
 from app.settings import FitSettings
 
 ADAMW_BESIDE_MUON = 0.08
@@ -122,10 +123,10 @@ def nesterov(state: dict[str, Any], gradient: torch.Tensor | None, momentum: flo
 def orthogonalized(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """Nearly U V^T of [R, C] = U S V^T: singular values end up between about 0.7 and 1.2.
 
-    In bfloat16 on an accelerator, as its authors do; a CPU without AMX is faster in float32.
+    In bfloat16, as its authors do, where that is faster.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16() if matrix.device.type == "cuda" else matrix.float()
+    x = matrix.bfloat16() if has_fast_bf16(matrix.device) else matrix.float()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)

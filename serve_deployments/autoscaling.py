@@ -50,7 +50,7 @@ class RouterDemand:
     """Of a router: the CPU time that it takes of each second, less what its calls take more than full ones would.
 
     A call to a classifier costs the same whatever is in it, and batches grow with the load: a router that is never idle
-    with small ones still takes several times their load.
+    with small ones still takes several times their load, though each waits longer then.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RouterDemand:
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        """calls and images: how many it sent so far. max_batch: images in one call, at most."""
+        """calls and images: how many were answered so far. max_batch: images in one call, at most."""
         self._computing = Rate(cpu, clock=clock)
         self._calls = Rate(calls, clock=clock)
         self._images = Rate(images, clock=clock)

@@ -218,9 +218,9 @@ class Batcher(Generic[Item, Result]):
             self._in_flight -= len(items)
             took = asyncio.get_running_loop().time() - started
             sent = SentBatch(len(items), [started - entry.arrived for entry in batch], took, answered)
+            batch.clear()  # the answers in it may be an error, whose traceback holds this frame
             self.statistics.add(sent)
             self._on_batch(sent)
-            batch.clear()  # the answers in it may be an error, whose traceback holds this frame
 
     async def _results(self, items: list[Item]) -> Sequence[Result]:
         results = await self._send(items)

@@ -56,17 +56,19 @@ class ClassifierClient:
         Raises ClusterError or Overloaded.
         """
         batch = images[0][np.newaxis] if len(images) == 1 else np.stack(images)
-        for left in range(self._retries, -1, -1):
+        left = self._retries
+        while True:
             try:
                 return list(await self._predict.remote(batch, waiting))
             except REPLICA_LOST as error:
                 logger.warning("%s: a replica was lost (%s), %d retries left", self.application, error, left)
-                lost = error
+                if not left:
+                    raise ClusterError(f"{self.application}: every replica that was tried was lost") from error
+                left -= 1
             except BackPressureError as error:
                 raise Overloaded(f"{self.application} has too many calls waiting") from error
             except DeploymentUnavailableError as error:
                 raise ClusterError(f"{self.application} is not available") from error
-        raise ClusterError(f"{self.application}: every replica that was tried was lost") from lost
 
     def running_replicas(self) -> int:
         """How many replicas take calls now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,12 @@ def _header(data: bytes) -> ImageHeader | BadImage:
     try:
         return read_header(data)
     except BadImage as error:
-        return error
+        return _alone(error)
+
+
+def _alone(error: BadImage) -> BadImage:
+    """The same without its traceback, whose frames hold it and the images: a cycle that only a collection frees."""
+    return copy.copy(error)
 
 
 def _decode_all(images: Sequence[bytes], to: InputSpec) -> list[Decoded | BadImage]:
@@ -70,6 +76,6 @@ def _decode_one(data: bytes, header: ImageHeader | BadImage, to: InputSpec) -> D
     try:
         image = decode(data, header=header)
     except BadImage as error:
-        return error
+        return _alone(error)
     height, width, channels = image.shape
     return Decoded(resize(image, to.height, to.width), (height, width, channels))

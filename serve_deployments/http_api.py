@@ -148,9 +148,8 @@ class HttpApi:
             try:
                 response = await self._table.handler(route, request)(request, request_id)
             except Exception as error:
-                failure = type(
-                    error
-                ).__name__  # not the error: its traceback holds this frame, and so the request's body
+                # The error itself would hold this frame, which would hold it: a cycle, with the body in it.
+                failure = type(error).__name__
                 response = problem(error, request_id)
             finally:
                 self._bodies.release(request)

@@ -24,7 +24,7 @@ class Architecture:
     """Smallest height and width in pixels."""
     summary: str
     bf16_on_cpu: bool = True
-    """Whether it trains faster in bf16 on a CPU that has instructions for it."""
+    """Whether it trains faster in bf16 on a CPU that has instructions for it; False also where nobody measured."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {

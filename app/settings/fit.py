@@ -74,7 +74,7 @@ class FitSettings:
     seed: int = 0
     """Seed of the split, the initial weights, the order of images and the augmentation."""
     precision: str = "auto"
-    """auto, fp32, bf16 or fp16. auto is bf16 where the hardware has it (CUDA, a CPU with AMX), else fp32."""
+    """auto, fp32, bf16 or fp16. auto is bf16 where that is faster (CUDA, a CPU with AVX512_BF16 or AMX), else fp32."""
     compile: bool = False
     """Compile the network with torch.compile: pays on long runs (docs/PERFORMANCE.md)."""
     quantization_aware: bool = False

@@ -140,6 +140,20 @@ async def test_a_version_is_warm_before_it_answers(service: Service, application
     assert service.model_info()["versions"][0]["running_replicas"] == 1
 
 
+async def test_what_was_sent_counts_for_the_demand(service: Service, applications: Applications) -> None:
+    """Over all versions, and without what failed."""
+    client = applications.deploy("1")
+    applications.deploy("2")
+    await service.fleet.apply(applications.traffic(1, **{"1": 1, "2": 0}))
+    for version in ("1", "2"):
+        await service.classify([colour_png(0)] * 3, Caller("request", version=version))
+    client.failure = ClusterError("lost")
+    with pytest.raises(ClusterError):
+        await service.classify([colour_png(0)], ANYBODY)
+    sent = service.batches()
+    assert (sent.count, sent.total) == (2, 6)
+
+
 async def test_bad_images_keep_their_place(service: Service, applications: Applications) -> None:
     applications.deploy("1")
     await service.fleet.apply(applications.traffic(1, **{"1": 1}))
