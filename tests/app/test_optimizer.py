@@ -125,7 +125,9 @@ def test_muons_update_is_as_large_whatever_the_gradient() -> None:
         optimizer = Muon([{"params": [weight], "lr": 1.0, "orthogonal": True}], momentum=0.6)
         return step_with(optimizer, weight, scale * torch.randn(6, 4, 3, 3))
 
-    torch.testing.assert_close(moved(1e-3), moved(1e3), atol=0.02, rtol=0)  # it may be computed in bfloat16
+    small, large = moved(1e-3), moved(1e3)  # computed in bfloat16 perhaps
+    assert small.norm() == pytest.approx(large.norm(), rel=0.02)
+    assert torch.cosine_similarity(small.flatten(), large.flatten(), dim=0) > 0.99
 
 
 def test_warmup_then_cosine() -> None:
