@@ -126,7 +126,7 @@ def test_muons_update_is_as_large_whatever_the_gradient() -> None:
         return step_with(optimizer, weight, scale * torch.randn(6, 4, 3, 3))
 
     small, large = moved(1e-3), moved(1e3)  # computed in bfloat16 perhaps
-    assert float(small.norm()) == pytest.approx(float(large.norm()), rel=0.02)
+    assert float(small.norm()) == pytest.approx(float(large.norm()), rel=0.05)
     assert torch.cosine_similarity(small.flatten(), large.flatten(), dim=0) > 0.99
 
 
