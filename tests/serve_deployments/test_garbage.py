@@ -29,11 +29,12 @@ Send = Callable[[list[np.ndarray]], Awaitable[Sequence[np.ndarray]]]
 
 @pytest.fixture(autouse=True)
 def without_collections() -> Iterator[None]:
-    gc.collect()
     gc.disable()
+    gc.freeze()  # collections below look at what is new: all objects of all tests take a second
     logging.disable()  # pytest keeps what was logged, and so the errors in it
     yield
     logging.disable(logging.NOTSET)
+    gc.unfreeze()
     gc.enable()
 
 
