@@ -65,23 +65,21 @@ def test_a_router_needs_what_it_computes(router: RouterDemand, clock: Clock, cpu
     assert router.read() == 0
 
 
-def test_a_router_that_sends_full_batches_can_save_nothing(
-    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock
+@pytest.mark.parametrize(
+    ("cpu_s", "calls", "of", "demand"),
+    [
+        pytest.param(1.8, 200, 32, 0.9, id="full batches save nothing"),
+        # As two clients keep it: 400 calls a second with two images each. In full ones they would be 25.
+        pytest.param(1.6, 800, 2, 0.8 - 375 * CALL_CPU_S, id="small ones could be fuller"),
+    ],
+)
+def test_what_fuller_batches_would_save_is_left_out(
+    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock, cpu_s: float, calls: int, of: int, demand: float
 ) -> None:
     clock.pass_by(2)
-    cpu.pass_by(1.8)
-    sent.batches(200, of=32)
-    assert router.read() == pytest.approx(0.9)
-
-
-def test_one_that_is_busy_with_small_batches_takes_more(
-    router: RouterDemand, sent: Sent, clock: Clock, cpu: Clock
-) -> None:
-    """As two clients keep it: 400 calls a second with two images each. In full ones they would be 25."""
-    clock.pass_by(2)
-    cpu.pass_by(1.6)
-    sent.batches(800, of=2)
-    assert router.read() == pytest.approx(0.8 - 375 * CALL_CPU_S)
+    cpu.pass_by(cpu_s)
+    sent.batches(calls, of=of)
+    assert router.read() == pytest.approx(demand)
 
 
 def test_what_small_batches_cost_is_never_more_than_there_was(
