@@ -225,7 +225,7 @@ def rate_interval(counts: Counts, alpha: float) -> tuple[np.ndarray, np.ndarray]
     centre = sign * both.rate
     width = np.tile(_guessed_width(threshold, counts), 2)
     last = np.where(sign > 0, 1.0, 0.0)
-    ends = sign * increasing_root(beyond, centre + width, centre, last, _just_excluded)
+    ends = sign * increasing_root(beyond, centre + width, centre, last, _just_excluded) + 0.0  # no -0.0
     return ends[:b], ends[b:]
 
 
