@@ -7,9 +7,14 @@ kernels fuse, and the mean over the last feature map, with which later converter
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 
+WHITENED = 24
+"""Channels behind the first convolution: the 12 directions of a 2x2 patch of three colours, and their negatives."""
 LOGIT_SCALE = 1 / 9
 """The original's factor on the logits: with it the first steps at a high learning rate do not diverge."""
 WHITENING_EPS = 5e-4
@@ -30,20 +35,26 @@ class ScaleFreeNorm(nn.BatchNorm2d):
 class ConvGroup(nn.Sequential):
     """Convolution, pooling to half the size, convolution."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, activation: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
+    ) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.MaxPool2d(2),
             ScaleFreeNorm(outputs),
-            nn.ReLU(inplace=True),
+            activation(),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             ScaleFreeNorm(outputs),
-            nn.ReLU(inplace=True),
+            activation(),
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                # Its first channels begin as the identity (a Dirac kernel).
-                nn.init.dirac_(module.weight[: module.in_channels])
+        begin_as_identity(self)
+
+
+def begin_as_identity(group: nn.Module) -> None:
+    """The first channels of each convolution pass on their inputs (a Dirac kernel)."""
+    for module in group.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight[: module.in_channels])
 
 
 class Airbench(nn.Module):
@@ -53,13 +64,17 @@ class Airbench(nn.Module):
 
     def __init__(self, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.whitening = nn.Conv2d(3, 24, 2)
+        self.whitening = nn.Conv2d(3, WHITENED, 2)
         self.whitening.weight.requires_grad_(False)
-        inputs = (24, *self.widths[:-1])
-        self.features = nn.Sequential(nn.ReLU(), *(ConvGroup(i, o) for i, o in zip(inputs, self.widths, strict=True)))
+        self.features = nn.Sequential(*self.layers())
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.widths[-1], num_classes, bias=False)
         nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]  # it has one
+
+    def layers(self) -> list[nn.Module]:
+        """From whitened patches, [N, 24, H - 1, W - 1], to the last feature map."""
+        inputs = (WHITENED, *self.widths[:-1])
+        return [nn.ReLU(), *(ConvGroup(i, o) for i, o in zip(inputs, self.widths, strict=True))]
 
     @torch.no_grad()
     def prepare(self, images: torch.Tensor) -> None:
@@ -74,12 +89,6 @@ class Airbench(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.features(self.whitening(images)).mean((2, 3))
         return self.head(self.dropout(features)) * LOGIT_SCALE
-
-
-class AirbenchWide(Airbench):
-    """The widths with which the same authors reach 95 %: 2.5 times the arithmetic."""
-
-    widths = (128, 384, 384)
 
 
 class AirbenchHalf(Airbench):
