@@ -8,7 +8,6 @@ kernels fuse, and the mean over the last feature map, with which later converter
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
@@ -35,9 +34,7 @@ class ScaleFreeNorm(nn.BatchNorm2d):
 class ConvGroup(nn.Sequential):
     """Convolution, pooling to half the size, convolution."""
 
-    def __init__(
-        self, inputs: int, outputs: int, activation: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.MaxPool2d(2),
@@ -57,6 +54,10 @@ def begin_as_identity(group: nn.Module) -> None:
             nn.init.dirac_(module.weight[: module.in_channels])
 
 
+def relu() -> nn.Module:
+    return nn.ReLU(inplace=True)
+
+
 class Airbench(nn.Module):
     """images: float [N, 3, H, W] normalized, H and W at least 16. Returns logits [N, C]."""
 
@@ -74,7 +75,7 @@ class Airbench(nn.Module):
     def layers(self) -> list[nn.Module]:
         """From whitened patches, [N, 24, H - 1, W - 1], to the last feature map."""
         inputs = (WHITENED, *self.widths[:-1])
-        return [nn.ReLU(), *(ConvGroup(i, o) for i, o in zip(inputs, self.widths, strict=True))]
+        return [nn.ReLU(), *(ConvGroup(i, o, relu) for i, o in zip(inputs, self.widths, strict=True))]
 
     @torch.no_grad()
     def prepare(self, images: torch.Tensor) -> None:

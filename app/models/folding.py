@@ -7,10 +7,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_norms_behind_pools(net: nn.Module) -> None:
-    """conv -> max pool -> norm becomes conv -> max pool, in place, for evaluation; with a ReLU behind, conv -> ReLU -> pool.
+    """conv -> max pool -> norm becomes conv -> max pool, and conv -> ReLU -> max pool where a ReLU came behind.
 
-    A maximum and a rising function may change places, so this is exact where every scale of the norm is positive;
-    other blocks stay as they are. Runtimes then run convolution and ReLU as one kernel, in int8 too.
+    In place, for evaluation. A maximum and a rising function may change places, so this is exact where every scale of
+    the norm is positive; other blocks stay as they are. Runtimes then run convolution and ReLU as one kernel, in int8
+    too.
     """
     for block in net.modules():
         if isinstance(block, nn.Sequential):

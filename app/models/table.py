@@ -37,7 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "attention_cnn": Architecture(AttentionCnn, 8, "CBAM and self-attention"),
     "resnet20": Architecture(ResNet20, 8, "the residual network of the CIFAR experiments"),
     "airbench": Architecture(Airbench, 16, "fast to train to high accuracy, of the speed-run family; 2 M parameters"),
-    "airbench_wide": Architecture(AirbenchWide, 16, "wider, deeper, with shortcuts: the most accurate, 7.3 M parameters"),
+    "airbench_wide": Architecture(AirbenchWide, 16, "the same, wider and deeper: the most accurate; 7.3 M parameters"),
     "airbench_half": Architecture(AirbenchHalf, 16, "the same at half the width, 0.5 M parameters"),
     "airbench_tiny": Architecture(AirbenchTiny, 16, "the same with as many parameters as resnet20"),
 }
