@@ -39,6 +39,8 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     scaler: torch.amp.GradScaler
+    batch_size: int
+    """Images per step over all processes: what the schedule's steps, and those of `progress`, are counted in."""
     average: MovingAverage | None = None
     epoch: int = 0
     """Epochs completed."""
@@ -78,6 +80,7 @@ class TrainState:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "batch_size": self.batch_size,
                 "average": None if self.average is None else self.average.model.state_dict(),
                 "average_updates": 0 if self.average is None else self.average.updates,
                 "epoch": self.epoch,
@@ -114,6 +117,12 @@ class TrainState:
         self.progress = EpochProgress(**content["progress"])
         self.history = [EpochReport(**report) for report in content["history"]]
         self.best_weights = content["best_weights"]
+
+
+def saved_batch_size(path: Path) -> int | None:
+    """Of a saved state; None in one of before it was kept. Raises NotFound or BrokenBundle."""
+    size = checkpoint.load(path).get("batch_size")
+    return size if isinstance(size, int) else None
 
 
 def save_best(state_file: Path, path: Path) -> None:

@@ -45,7 +45,7 @@ from app.quantization_aware import round_layers
 from app.recompute import recompute_blocks
 from app.settings import FitSettings, LoopSettings
 from app.settings.fit import AUTO
-from app.train_state import TrainState, save_best
+from app.train_state import TrainState, save_best, saved_batch_size
 from app.training_loop import Hooks, TrainingLoop
 
 __all__ = ["Hooks", "fit"]
@@ -74,7 +74,7 @@ def fit(
     card, model = begun(settings, dataset, device, initial)
     if settings.quantization_aware:
         round_layers(model)
-    settings = _resolved(settings, model, dataset, device)
+    settings = _resolved(settings, model, dataset, device, resume)
     assert settings.epochs is not None
     assert isinstance(settings.batch_size, int)
     count = len(dataset.train)
@@ -100,10 +100,16 @@ def fit(
     return state
 
 
-def _resolved(settings: FitSettings, model: ImageClassifier, dataset: Dataset, device: torch.device) -> FitSettings:
-    """Settings with everything decided that may be left open. Raises BadInput."""
+def _resolved(
+    settings: FitSettings, model: ImageClassifier, dataset: Dataset, device: torch.device, resume: Path | None
+) -> FitSettings:
+    """Settings with everything decided that may be left open, as it was decided when the run began. Raises BadInput."""
     count = len(dataset.train)
     settings = with_defaults(settings, count, world_size())
+    if resume is not None and (size := saved_batch_size(resume)):
+        if settings.batch_size not in (AUTO, size):
+            raise BadInput(f"{resume} was trained in batches of {size}: go on with these, not with {settings.batch_size}")
+        settings = dataclasses.replace(settings, batch_size=size)
     if settings.batch_size == AUTO:
         # Each process measures its own share; the first one's result holds for all.
         mine = fastest_batch_size(model, dataset.input_size, count // world_size(), device)
@@ -151,7 +157,8 @@ def new_model(settings: FitSettings, dataset: Dataset, device: torch.device) -> 
 def new_state(
     settings: FitSettings, card: ModelCard, model: ImageClassifier, device: torch.device, *, steps: int
 ) -> TrainState:
-    """steps: optimizer steps of the whole run, which the learning rate follows."""
+    """settings: with a batch size. steps: optimizer steps of the whole run, which the learning rate follows."""
+    assert isinstance(settings.batch_size, int)
     optimizer = build_optimizer(model, settings)
     return TrainState(
         card=card,
@@ -159,6 +166,7 @@ def new_state(
         optimizer=optimizer,
         schedule=Schedule(optimizer, settings, total=steps),
         scaler=torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16"),
+        batch_size=settings.batch_size,
         average=None if settings.ema is None else MovingAverage(model, settings.ema),
     )
 

@@ -118,6 +118,20 @@ def test_a_resumed_run_is_exactly_the_uninterrupted_one(trained: TrainState, dat
     assert equal_weights(resumed.model.state_dict(), trained.model.state_dict())
 
 
+def test_a_resumed_run_keeps_the_batch_size_that_was_measured(
+    trained: TrainState, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured again it could be another one, and the learning rate follows steps of the first."""
+    monkeypatch.setattr("app.training.fastest_batch_size", lambda *_: pytest.fail("measured again"))
+    resumed = fit(dataclasses.replace(SETTINGS, batch_size="auto"), dataset, device=CPU, resume=folder / "5.pt")
+    assert outcome(resumed) == outcome(trained)
+
+
+def test_a_run_does_not_go_on_in_other_batches(trained: TrainState, dataset: Dataset, folder: Path) -> None:
+    with pytest.raises(BadInput, match=r"5\.pt was trained in batches of 16: go on with these, not with 8"):
+        fit(dataclasses.replace(SETTINGS, batch_size=8), dataset, device=CPU, resume=folder / "5.pt")
+
+
 def _fail(state: TrainState, due: bool) -> None:
     pytest.fail("trained")
 
