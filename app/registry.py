@@ -128,6 +128,12 @@ class Registry:
             self._client.log_batch(run_id, metrics=logged[start : start + LARGEST_BATCH])
 
     @_one_line
+    def metric(self, run_id: str, name: str) -> float | None:
+        """The last value that was logged."""
+        value = self._client.get_run(run_id).data.metrics.get(name)
+        return None if value is None else float(value)
+
+    @_one_line
     def log_file(self, run_id: str, path: Path) -> None:
         self._client.log_artifact(run_id, str(path))
 

@@ -108,7 +108,7 @@ def _resolved(
     settings = with_defaults(settings, count, world_size())
     if resume is not None and (size := saved_batch_size(resume)):
         if settings.batch_size not in (AUTO, size):
-            raise BadInput(f"{resume} was trained in batches of {size}: go on with these, not with {settings.batch_size}")
+            raise BadInput(f"{resume} was trained in batches of {size}, not of {settings.batch_size}: go on with these")
         settings = dataclasses.replace(settings, batch_size=size)
     if settings.batch_size == AUTO:
         # Each process measures its own share; the first one's result holds for all.

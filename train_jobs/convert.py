@@ -26,7 +26,7 @@ from app.gates import VARIANT_LOSS_LIMIT
 from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings, DistillSettings, default_model_name
-from train_jobs.data import dataset_for, prepare_on_cluster
+from train_jobs.data import dataset_for, prepare_again
 from train_jobs.job import Stopwatch, connect, finish, recorded, say
 from train_jobs.runs import Run, open_run
 
@@ -80,8 +80,7 @@ def convert(settings: ConvertSettings, home: Home) -> ConvertedVersion:
 def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Registry) -> ConvertedVersion:
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
-    dataset = prepare_on_cluster(run.settings, home, seed=run.settings.seed)
-    teacher = run.settings.teacher if isinstance(run.settings, DistillSettings) else ""
+    dataset = prepare_again(run.settings, home, seed=run.settings.seed, digest=run.dataset_digest)
     return convert_run(
         run,
         dataset,
@@ -89,7 +88,6 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
         git_commit=settings.git_commit,
         home=home,
         registry=registry,
-        teacher=teacher and registry.resolve(teacher).reference,
         variants=parse_variants(settings.variants),
         accuracy_loss_limit=settings.max_accuracy_loss,
     )
@@ -103,7 +101,6 @@ def convert_run(
     home: Home,
     registry: Registry,
     name: str | None = None,
-    teacher: str = "",
     variants: Sequence[str] = (),
     accuracy_loss_limit: float = VARIANT_LOSS_LIMIT,
 ) -> ConvertedVersion:
@@ -118,7 +115,7 @@ def convert_run(
             git_commit=git_commit,
             run_id=run.tracking_run_id,
             command=run.settings.command,
-            teacher=teacher,
+            teacher=run.settings.teacher if isinstance(run.settings, DistillSettings) else "",
         ),
         home=home,
         registry=registry,

@@ -25,6 +25,26 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
         decoder=ray_decoder(),
         progress=say,
     )
+    describe(dataset)
+    return dataset
+
+
+def prepare_again(settings: DataSettings, home: Home, *, seed: int, digest: str) -> Dataset:
+    """The very dataset that a run or sweep began with: another split would show it its own test images.
+
+    Raises BadInput when the data are others by now and what they were is no longer cached.
+    """
+    if cached := cached_dataset(digest, home):
+        describe(cached)
+        return cached
+    dataset = prepare_on_cluster(settings, home, seed=seed)
+    if digest and dataset.digest != digest:
+        raise BadInput(f"the images of {settings.data} are not those of the beginning any more: train anew")
+    return dataset
+
+
+def describe(dataset: Dataset) -> None:
+    """Says what is in it."""
     height, width = dataset.input_size
     counts = f"{len(dataset.train.labels):,} train, {len(dataset.val.labels):,} val, {len(dataset.test.labels):,} test"
     say(f"{dataset.name}: {counts} images of {len(dataset.labels)} classes at {width}x{height}")
@@ -34,19 +54,24 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
             f"left out {len(dataset.skipped):,} unreadable, as {first.path} ({first.reason}); all are in "
             f"{dataset.folder / SKIPPED_FILE}"
         )
-    return dataset
 
 
 def dataset_of(manifest: Manifest, home: Home) -> Dataset:
     """The very dataset a model was trained on, by its digest. Raises NotFound when it is no longer cached."""
-    for path in sorted(home.datasets.glob("*/dataset.json")):
-        with contextlib.suppress(BadDataset):  # another dataset that is damaged
-            dataset = load(path.parent)
-            if dataset.digest == manifest.lineage.dataset_digest:
-                return dataset
+    if dataset := cached_dataset(manifest.lineage.dataset_digest, home):
+        return dataset
     raise NotFound(
         f"the data that {manifest.name} was trained on ({manifest.lineage.dataset}) is not cached any more; pass --data"
     )
+
+
+def cached_dataset(digest: str, home: Home) -> Dataset | None:
+    for path in sorted(home.datasets.glob("*/dataset.json")):
+        with contextlib.suppress(BadDataset):  # another dataset that is damaged
+            dataset = load(path.parent)
+            if dataset.digest == digest:
+                return dataset
+    return None
 
 
 def dataset_for(manifest: Manifest, data: str | None, home: Home) -> Dataset:

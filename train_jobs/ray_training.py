@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,10 +15,11 @@ import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from app.atomic_file import write_atomically
 from app.checkpoint import STATE_FILE, EpochReport
 from app.config import CPU
 from app.datasets import Dataset
-from app.errors import ClusterError, MantaError
+from app.errors import BadInput, ClusterError, MantaError
 from app.settings import FitSettings
 from app.settings.parts import part
 from cluster.environment import MARK
@@ -69,11 +71,12 @@ def fit_on_ray(
     teacher: TeacherTask | None = None,
     initial: Path | None = None,
     start: Path | None = None,
+    recorded: int | None = None,
 ) -> None:
     """Trains on workers and leaves the best weights as `best.pt`, and the last state as `last.pt`, in the run's folder.
 
-    on_epoch: called in this process for each epoch. initial: weights to begin with.
-    start: saved state to begin with, where the run has none yet.
+    on_epoch: called in this process for each epoch after `recorded`, by default after those of the run's history.
+    initial: weights to begin with. start: saved state to begin with, where the run has none yet.
     Raises the workers' own MantaError after that, and MantaError that says how to go on for any other failure.
     """
     workers = Workers.of(run)
@@ -105,30 +108,49 @@ def fit_on_ray(
     )
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", REPORT_INTERVAL_S)
     say(f"starting {workers}")
-    with HistoryFollower(run, on_epoch):
+    with HistoryFollower(run, on_epoch, after=recorded):
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise training_error(error, run) from error
-    if result.checkpoint is not None:
-        fetch_checkpoint(result.checkpoint, run)
+        if result.checkpoint is not None:
+            fetch_checkpoint(result.checkpoint, run)
     if failure := read_failure(run.failure_file):
         kept = f"; the last good checkpoint is {run.last_checkpoint}" if run.last_checkpoint.is_file() else ""
         raise type(failure)(f"{failure}{kept}")
 
 
 def fetch_checkpoint(checkpoint: Checkpoint, run: Run) -> None:
-    """Copies the latest state out of storage, and the best weights out of the state."""
+    """Copies the latest state out of storage, and the best weights out of the state, where an epoch has ended.
+
+    A worker that is killed between its last report and the history leaves the epoch to the state.
+    """
+    from app.checkpoint import load
     from app.train_state import save_best
 
-    with TemporaryDirectory() as empty, checkpoint.as_directory() as folder:
-        partial = Path(empty) / STATE_FILE
-        shutil.copyfile(Path(folder) / STATE_FILE, partial)
-        if run.history():
-            save_best(partial, run.best_checkpoint)
-        beside = run.last_checkpoint.with_name(f".{run.last_checkpoint.name}.{os.getpid()}")
-        shutil.copyfile(partial, beside)
-        beside.replace(run.last_checkpoint)
+    with TemporaryDirectory(dir=run.folder) as folder, checkpoint.as_directory() as stored:
+        partial = Path(shutil.copyfile(Path(stored) / STATE_FILE, Path(folder) / STATE_FILE))
+        history = load(partial)["history"]
+        partial.replace(run.last_checkpoint)
+    if history:
+        save_best(run.last_checkpoint, run.best_checkpoint)
+    if len(history) > len(run.history()):
+        write_atomically(run.history_file, json.dumps(history))
+
+
+def require_unused(storage: str, name: str) -> None:
+    """Raises BadInput when another run's checkpoints lie there, which Ray Train would go on from, or nothing can."""
+    import pyarrow
+    from pyarrow.fs import FileSystem, FileType
+
+    place = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    try:
+        filesystem, path = FileSystem.from_uri(place)
+        found = filesystem.get_file_info(f"{path.rstrip('/')}/{name}")
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadInput(f"--storage {storage} cannot be used: {str(error).partition(chr(10))[0]}") from error
+    if found.type != FileType.NotFound:
+        raise BadInput(f"--storage {storage} holds a run {name!r} already: choose another --run")
 
 
 def has_gpus(count: int) -> bool:

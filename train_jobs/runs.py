@@ -32,6 +32,8 @@ class Run:
     settings: TrainSettings
     tracking_run_id: str
     """The one MLflow run, kept over every restart."""
+    dataset_digest: str = ""
+    """Of what it is trained on; empty for a trial, whose sweep has it."""
     version: str = ""
     """What the finished run registered."""
 
@@ -76,6 +78,7 @@ class Run:
             "kind": self.kind,
             "settings": asdict(self.settings),
             "tracking_run_id": self.tracking_run_id,
+            "dataset_digest": self.dataset_digest,
             "version": self.version,
         }
         write_atomically(self.folder / "run.json", json.dumps(content, indent=2))
@@ -98,7 +101,7 @@ def open_run(home: Home, name: str) -> Run:
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings = KINDS[content["kind"]](**content["settings"])
-        return Run(folder, settings, content["tracking_run_id"], content["version"])
+        return Run(folder, settings, content["tracking_run_id"], content.get("dataset_digest", ""), content["version"])
     except FileNotFoundError as error:
         have = ", ".join(sorted(path.parent.name for path in home.runs.glob("*/run.json"))[-5:]) or "none"
         raise NotFound(f"there is no training run {name!r} (latest: {have})") from error

@@ -35,7 +35,7 @@ from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
-from train_jobs.data import prepare_on_cluster
+from train_jobs.data import prepare_again
 from train_jobs.job import connect, finish, recorded, say
 from train_jobs.runs import Run, new_run_name, require_only_resume
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
@@ -69,7 +69,8 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
     resumed = sweep_to_resume(home, settings) if settings.resume else None
     settings = resumed.settings if resumed else settings
     space = checked_space(settings)
-    dataset = prepare_on_cluster(settings, home, seed=settings.seed)
+    digest = resumed.dataset_digest if resumed else ""
+    dataset = prepare_again(settings, home, seed=settings.seed, digest=digest)
     sweep = resumed or start_sweep(settings, dataset, home, registry)
     with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
         registry.reopen_run(sweep.tracking_run_id)
@@ -118,7 +119,8 @@ def start_sweep(settings: SweepSettings, dataset: Dataset, home: Home, registry:
     settings = with_defaults(settings, len(dataset.train), settings.worker_range[1])
     build_net(settings.model, len(dataset.labels), dataset.input_size, dropout=settings.dropout)
     params = {**asdict(settings), "dataset_digest": dataset.digest}
-    sweep = Sweep(home.sweeps / name, settings, registry.start_run(name, params, tags={KIND_TAG: "sweep"}))
+    run_id = registry.start_run(name, params, tags={KIND_TAG: "sweep"})
+    sweep = Sweep(home.sweeps / name, settings, run_id, dataset.digest)
     sweep.save()
     say(f"sweep {name}")
     return sweep

@@ -28,6 +28,8 @@ class Sweep:
     """With the defaults filled in that follow from the data."""
     tracking_run_id: str
     """The parent of the trials' MLflow runs, kept over every restart."""
+    dataset_digest: str = ""
+    """Of what every trial is trained on."""
     finished: bool = False
 
     @property
@@ -67,6 +69,7 @@ class Sweep:
         content = {
             "settings": asdict(self.settings),
             "tracking_run_id": self.tracking_run_id,
+            "dataset_digest": self.dataset_digest,
             "finished": self.finished,
         }
         write_atomically(self.folder / SWEEP_FILE, json.dumps(content, indent=2))
@@ -90,7 +93,8 @@ def open_sweep(home: Home, name: str) -> Sweep:
         content = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
         settings = content["settings"]
         settings = SweepSettings(**{**settings, "space": tuple(settings["space"])})
-        return Sweep(folder, settings, content["tracking_run_id"], content["finished"])
+        digest = content.get("dataset_digest", "")
+        return Sweep(folder, settings, content["tracking_run_id"], digest, content["finished"])
     except FileNotFoundError as error:
         have = ", ".join(sorted(path.parent.name for path in home.sweeps.glob(f"*/{SWEEP_FILE}"))[-5:]) or "none"
         raise NotFound(f"there is no sweep {name!r} (latest: {have})") from error

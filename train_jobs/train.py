@@ -26,9 +26,9 @@ from app.run_records import KIND_TAG
 from app.settings import DistillSettings, TrainSettings
 from app.system_metrics import system_metrics
 from train_jobs.convert import ConvertedVersion, convert_run
-from train_jobs.data import prepare_on_cluster
+from train_jobs.data import prepare_again
 from train_jobs.job import Stopwatch, connect, finish, recorded, say, torch_device
-from train_jobs.ray_training import fit_on_ray
+from train_jobs.ray_training import fit_on_ray, require_unused
 from train_jobs.runs import Run, new_run_name, run_to_resume
 from train_jobs.teachers import prepare_teacher
 
@@ -88,15 +88,15 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     watch = Stopwatch()
     architecture(settings.model)  # a misspelt name is said before any image is read
     resumed = run_to_resume(home, settings) if settings.resume else None
-    settings = resumed.settings if resumed else settings
     registry = Registry(home)
-    teacher_version = registry.resolve(settings.teacher) if isinstance(settings, DistillSettings) else None
-    dataset = prepare_on_cluster(settings, home, seed=settings.seed)
+    settings = resumed.settings if resumed else with_references(settings, registry)
+    digest = resumed.dataset_digest if resumed else ""
+    dataset = prepare_again(settings, home, seed=settings.seed, digest=digest)
     check_fits(settings, dataset)
     settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
     teacher = (
-        prepare_teacher(settings, teacher_version, dataset, home)
-        if isinstance(settings, DistillSettings) and teacher_version
+        prepare_teacher(settings, registry.resolve(settings.teacher), dataset, home)
+        if isinstance(settings, DistillSettings)
         else None
     )
     initial = initial_weights(settings, registry)
@@ -104,7 +104,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     with locked(run.folder), recorded(run.tracking_run_id, registry):
         if resumed:
             registry.reopen_run(run.tracking_run_id)
-            say(f"going on with run {run.name} after epoch {len(run.history())}")
+            say(f"going on with run {run.name}, which has come to epoch {len(run.history())}")
         watch.restart()
         with system_metrics(run.tracking_run_id, registry.tracking_uri):
             fit_on_ray(
@@ -113,6 +113,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
                 on_epoch=lambda report: show_epoch(report, run, registry),
                 teacher=teacher,
                 initial=initial,
+                recorded=int(registry.metric(run.tracking_run_id, "epochs_done") or 0),
             )
         train_seconds = watch.restart()
         history = run.history()
@@ -125,7 +126,6 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             git_commit=settings.git_commit,
             home=home,
             registry=registry,
-            teacher=teacher_version.reference if teacher_version else "",
         )
         tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
         dataclasses.replace(run, version=converted.version.reference).save()
@@ -141,11 +141,22 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     )
 
 
+def with_references(settings: TrainSettings, registry: Registry) -> TrainSettings:
+    """`--init` and the teacher as what they are now: an alias may name another version by the time the run goes on."""
+    if settings.init is not None:
+        file = Path(settings.init).expanduser().absolute()
+        init = str(file) if file.is_file() else registry.resolve(settings.init).reference
+        settings = dataclasses.replace(settings, init=init)
+    if isinstance(settings, DistillSettings):
+        settings = dataclasses.replace(settings, teacher=registry.resolve(settings.teacher).reference)
+    return settings
+
+
 def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
     """The checkpoint that `--init` names. Raises NotFound or BadInput for one that is not there."""
     if settings.init is None:
         return None
-    file = Path(settings.init).expanduser().absolute()
+    file = Path(settings.init)
     return file if file.is_file() else registry.resolve(settings.init).folder / CHECKPOINT_FILE
 
 
@@ -176,8 +187,10 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
     name = new_run_name(settings, dataset.name)
     if (home.runs / name / "run.json").exists():
         raise BadInput(f"run {name!r} exists already: go on with --resume {name}, or choose another --run")
+    if settings.storage:
+        require_unused(settings.storage, name)
     settings = dataclasses.replace(settings, command=settings.command or shlex.join(sys.orig_argv))
-    run = Run(home.runs / name, settings, "")
+    run = Run(home.runs / name, settings, "", dataset.digest)
     params = {**asdict(settings), "dataset_digest": dataset.digest}
     run = dataclasses.replace(run, tracking_run_id=registry.start_run(name, params, tags={KIND_TAG: run.kind}))
     run.save()
@@ -186,13 +199,13 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
 
 
 def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
+    metrics = {name: value for name, value in asdict(report).items() if name != "epoch"}
+    registry.log_metrics(run.tracking_run_id, {**metrics, **run.progress(report.epoch)}, step=report.epoch)
     say(
         f"epoch {report.epoch:>3}/{run.settings.epochs}  loss {report.train_loss:.3f}  "
         f"train {report.train_accuracy:.2%}  val {report.val_accuracy:.2%}  "
         f"{report.images_per_second:,.0f} images/s"
     )
-    metrics = {name: value for name, value in asdict(report).items() if name != "epoch"}
-    registry.log_metrics(run.tracking_run_id, {**metrics, **run.progress(report.epoch)}, step=report.epoch)
 
 
 def draw_and_log_curves(run: Run, history: list[EpochReport], registry: Registry) -> None:

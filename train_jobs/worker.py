@@ -15,7 +15,7 @@ import ray.train
 
 from app.allocator import keep_freed_memory
 from app.atomic_file import write_atomically
-from app.errors import BrokenBundle, MantaError, NotFound
+from app.errors import BrokenBundle, Diverged, MantaError, NotFound
 from app.settings import FitSettings
 from train_jobs.failure import write_failure
 from train_jobs.runs import FAILURE_FILE, HISTORY_FILE, PROGRESS_FILE
@@ -49,13 +49,24 @@ class WorkerTask:
 def train_worker(task: WorkerTask) -> None:
     """Starts from the run's latest whole checkpoint when there is one, so a replaced worker goes on from there.
 
-    What starting again would not mend is left in the run's folder as a failure, for the driver.
+    What starting again would not mend is left in the run's folder as a failure, for the driver. Where it may be this
+    worker's alone it is raised too: Ray Train then stops the others, which would wait for this one, and starts all
+    again, to find the failure.
     """
+    if (task.folder / FAILURE_FILE).is_file():
+        return
     try:
         _train(task)
-    except MantaError as error:
+    except Diverged as error:  # the loss is summed over the workers, so all of them raise it
         if _is_first():
             write_failure(task.folder / FAILURE_FILE, error)
+    except MantaError as error:
+        try:
+            write_failure(task.folder / FAILURE_FILE, error)
+        except OSError:  # the folder is what this node does not see
+            raise error from None
+        if ray.train.get_context().get_world_size() > 1:
+            raise
 
 
 def _train(task: WorkerTask) -> None:

@@ -128,7 +128,7 @@ def test_a_resumed_run_keeps_the_batch_size_that_was_measured(
 
 
 def test_a_run_does_not_go_on_in_other_batches(trained: TrainState, dataset: Dataset, folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"5\.pt was trained in batches of 16: go on with these, not with 8"):
+    with pytest.raises(BadInput, match=r"5\.pt was trained in batches of 16, not of 8: go on with these"):
         fit(dataclasses.replace(SETTINGS, batch_size=8), dataset, device=CPU, resume=folder / "5.pt")
 
 

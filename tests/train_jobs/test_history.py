@@ -1,0 +1,98 @@
+"""What a driver hears of its epochs, also when it cannot record them for a while."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from app.checkpoint import EpochReport
+from app.errors import MantaError
+from app.settings import TrainSettings
+from train_jobs import history
+from train_jobs.history import HistoryFollower
+from train_jobs.runs import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path, TrainSettings(epochs=9), "tracking")
+
+
+def write(run: Run, epochs: int) -> None:
+    """As rank 0 does after an epoch."""
+    reports = [
+        EpochReport(
+            epoch=epoch,
+            lr=0.1,
+            train_loss=1.0,
+            train_accuracy=0.5,
+            val_loss=1.0,
+            val_accuracy=0.5,
+            seconds=1.0,
+            images_per_second=1.0,
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+    run.history_file.write_text(json.dumps([asdict(report) for report in reports]))
+
+
+def wait_for(heard: list[int], count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(heard) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_each_epoch_is_heard_once(run: Run) -> None:
+    """A worker that is replaced may train epochs again that were heard of before."""
+    heard: list[int] = []
+    write(run, 2)
+    with HistoryFollower(run, lambda report: heard.append(report.epoch)):
+        write(run, 5)
+        wait_for(heard, 3)
+        write(run, 4)
+        time.sleep(2 * history.FOLLOW_INTERVAL_S)
+        write(run, 6)
+    assert heard == [3, 4, 5, 6]
+
+
+def test_what_was_not_recorded_before_is_heard_now(run: Run) -> None:
+    heard: list[int] = []
+    write(run, 3)
+    with HistoryFollower(run, lambda report: heard.append(report.epoch), after=1):
+        pass
+    assert heard == [2, 3]
+
+
+def test_an_epoch_that_cannot_be_recorded_is_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(history, "RETRY_INTERVAL_S", 0.0)
+    heard: list[int] = []
+    failures = 2
+
+    def record(report: EpochReport) -> None:
+        nonlocal failures
+        if report.epoch == 2 and failures:
+            failures -= 1
+            raise MantaError("the registry is away")
+        heard.append(report.epoch)
+
+    with HistoryFollower(run, record):
+        write(run, 3)
+        wait_for(heard, 3)
+        assert heard == [1, 2, 3]
+    assert "training goes on, but epoch 2 is not recorded yet: the registry is away" in capsys.readouterr().out
+
+
+def test_an_epoch_that_is_never_recorded_is_an_error_in_the_end(run: Run) -> None:
+    def fail(_report: EpochReport) -> None:
+        raise MantaError("the registry is away")
+
+    with pytest.raises(MantaError, match="away"), HistoryFollower(run, fail):
+        write(run, 1)
+    with pytest.raises(ValueError, match="the first error"), HistoryFollower(run, fail, after=0):
+        raise ValueError("the first error")
