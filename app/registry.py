@@ -150,6 +150,13 @@ class Registry:
             self.end_run(run.info.run_id, status)
 
     @_one_line
+    def child(self, run_id: str, name: str) -> str | None:
+        """The run of this name below another."""
+        criteria = f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.run_name = '{name}'"
+        found = self._client.search_runs([self._experiment()], filter_string=criteria, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    @_one_line
     def reopen_run(self, run_id: str) -> None:
         """An interrupted run goes on as the same one."""
         self._client.update_run(run_id, status="RUNNING")

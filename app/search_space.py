@@ -6,6 +6,7 @@ Plain values: `train_jobs.search` turns them into what Ray Tune samples from.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def parse_space(lines: tuple[str, ...], base: FitSettings) -> Space:
         raise BadInput("--space names a setting twice")
     for name, domain in space.items():
         _check(name, domain, base)
+    for (one, its), (other, others) in itertools.combinations(space.items(), 2):
+        _check_together((one, its), (other, others), base)
     return space
 
 
@@ -143,6 +146,15 @@ def _check(name: str, domain: Domain, base: FitSettings) -> None:
             raise BadInput(f"--space {name}={value} is a value of the wrong kind") from error
         except BadInput as error:
             raise BadInput(f"--space {name}={value}: {error}") from error
+
+
+def _check_together(one: tuple[str, Domain], other: tuple[str, Domain], base: FitSettings) -> None:
+    """Raises BadInput for settings that exclude each other: of a trial with both it would be said when it starts."""
+    for first, second in itertools.product(ends(one[1]), ends(other[1])):
+        try:
+            dataclasses.replace(base, **{one[0]: first, other[0]: second})
+        except BadInput as error:
+            raise BadInput(f"--space {one[0]}={first} together with {other[0]}={second}: {error}") from error
 
 
 def _number(value: float, domain: Range) -> float:

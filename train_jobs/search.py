@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import optuna
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain as TuneDomain
 
+from app.checkpoint import EpochReport
 from app.errors import BadInput
+from app.models import own_dropout
 from app.search_space import Choice, Domain, Range, Space, contains, ends
 from app.settings import SweepSettings
+from train_jobs.sweeps import Sweep
 
 SCORE, EPOCH = "score", "epoch"
 """What trials report: `EpochReport.score`, and epochs done."""
@@ -31,7 +38,10 @@ def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorith
     """Starts with the settings as they are, where the space has them: a sweep should not end below them."""
     if settings.search == "pbt":
         return BasicVariantGenerator(random_state=settings.seed)
-    first = {name: getattr(settings, name) for name in space}
+    as_they_are = {**asdict(settings), "lr": settings.peak_lr}
+    if settings.dropout is None:
+        as_they_are["dropout"] = own_dropout(settings.model)
+    first = {name: as_they_are[name] for name in space}
     known = [first] if all(contains(domain, first[name]) for name, domain in space.items()) else []
     if settings.search == "tpe":
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -39,12 +49,30 @@ def searcher(settings: SweepSettings, space: Space) -> Searcher | SearchAlgorith
     return BasicVariantGenerator(points_to_evaluate=known or None, random_state=settings.seed)
 
 
-def scheduler(settings: SweepSettings, space: Space) -> TrialScheduler:
+class ResumableAsha(AsyncHyperBandScheduler):
+    """Knows again, in a sweep that goes on, what trials had reported: Ray Tune keeps the state of no scheduler.
+
+    A trial that passed a rung before would otherwise enter its later score there, and new ones be measured by that.
+    """
+
+    def __init__(self, history: Callable[[str], list[EpochReport]], **options: Any) -> None:
+        """history: the epochs that a trial, by its id, has reported so far."""
+        super().__init__(**options)
+        self._history = history
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        for report in self._history(trial.trial_id):
+            self._trial_info[trial.trial_id].on_result(trial, report.epoch, report.score)
+
+
+def scheduler(sweep: Sweep, space: Space) -> TrialScheduler:
     """ASHA (Li et al. 2020, arXiv:1810.05934): at each rung only the best of what reached it go on.
 
     Or population based training (Jaderberg et al. 2017, arXiv:1711.09846): the last quarter of trials take over
     weights and settings of the first quarter, and vary those settings.
     """
+    settings = sweep.settings
     epochs = longest(settings, space)
     grace = min(epochs, settings.grace or max(1, epochs // 4))
     if settings.search == "pbt":
@@ -56,7 +84,8 @@ def scheduler(settings: SweepSettings, space: Space) -> TrialScheduler:
             hyperparam_mutations=dict(tune_space(space)),
             custom_explore_fn=lambda config: within(space, config),
         )
-    return AsyncHyperBandScheduler(
+    return ResumableAsha(
+        functools.partial(reported, sweep),
         time_attr=EPOCH,
         metric=SCORE,
         mode="max",
@@ -64,6 +93,10 @@ def scheduler(settings: SweepSettings, space: Space) -> TrialScheduler:
         grace_period=grace,
         reduction_factor=settings.reduction,
     )
+
+
+def reported(sweep: Sweep, trial_id: str) -> list[EpochReport]:
+    return sweep.trial(trial_id, {}).history()
 
 
 def require_changeable(space: Space) -> None:

@@ -37,6 +37,7 @@ from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
 from train_jobs.data import prepare_again
 from train_jobs.job import connect, finish, recorded, say
+from train_jobs.ray_training import has_gpus
 from train_jobs.runs import Run, new_run_name, require_only_resume
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
 from train_jobs.sweeps import TUNE_FOLDER, Sweep, open_sweep, outcome
@@ -47,6 +48,10 @@ TRIAL_SETTINGS = "params.json"
 """Where Ray Tune writes what it chose for a trial, when it starts."""
 EXPERIMENT_STATE = "experiment_state-*.json"
 """What Ray Tune writes once the first trial has started."""
+
+
+TPE_STARTS = 10
+"""Trials that Optuna's TPE chooses by chance, to begin with (`n_startup_trials`)."""
 
 
 def main(settings: SweepSettings) -> None:
@@ -143,7 +148,7 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
             num_samples=sweep.settings.trials,
             max_concurrent_trials=at_once,
             search_alg=searcher(sweep.settings, space),
-            scheduler=scheduler(sweep.settings, space),
+            scheduler=scheduler(sweep, space),
             trial_dirname_creator=lambda each: str(each.trial_id),
         ),
         run_config=tune.RunConfig(
@@ -168,12 +173,19 @@ def restored(sweep: Sweep, trial: Callable[[dict[str, Any]], None], space: Space
 
 
 def concurrency(settings: SweepSettings) -> int:
-    """Trials at a time: as many as have a core for each worker, and room for their shares. At least one."""
-    workers = settings.worker_range[1]
-    cpus = ray.cluster_resources().get("CPU", 1)
-    room = int((cpus + 1e-9) // (CPU.trial + workers * CPU.train_worker))
+    """Trials at a time, at least one: as many as have a core for each worker, and room for their shares and GPUs.
+
+    With TPE also so few, unless asked otherwise, that most trials are chosen by the results of others.
+    """
+    fewest, workers = settings.worker_range
+    resources = ray.cluster_resources()
+    room = int((resources.get("CPU", 1) + 1e-9) // (CPU.trial + workers * CPU.train_worker))
+    if has_gpus(fewest) if settings.gpu is None else settings.gpu:
+        room = min(room, int(resources.get("GPU", 0) // workers))
     nodes = sum(node["Alive"] for node in ray.nodes())
     cores = nodes * (os.cpu_count() or 1) // workers
+    if settings.search == "tpe":
+        cores = min(cores, max(TPE_STARTS, settings.trials // 4))
     return max(1, min(settings.concurrent or cores, room, settings.trials))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray import tune
@@ -16,7 +19,7 @@ from app import checkpoint
 from app.atomic_file import write_atomically
 from app.checkpoint import STATE_FILE, EpochReport
 from app.datasets import load
-from app.errors import MantaError
+from app.errors import BrokenBundle, MantaError
 from train_jobs.failure import read_failure
 from train_jobs.ray_training import fit_on_ray
 from train_jobs.runs import Run
@@ -39,7 +42,10 @@ def trial_of(sweep: Sweep, dataset: Path, *, threads: int) -> Callable[[dict[str
         """
         run = sweep.trial(tune.get_context().get_trial_id(), config, threads=threads)
         taken_over = tune.get_checkpoint()
-        start = begin_with(run, taken_over) if taken_over else None
+        start = None
+        if taken_over:
+            with contextlib.suppress(BrokenBundle):  # it goes on from a state of its own
+                start = begin_with(run, taken_over)
         try:
             fit_on_ray(run, load(dataset), on_epoch=lambda report: report_epoch(report, run, hand_over), start=start)
         except MantaError:
@@ -57,16 +63,21 @@ def report_epoch(report: EpochReport, run: Run, hand_over: bool) -> None:
 
 def newest_checkpoint(run: Run) -> Checkpoint | None:
     """The newest that is whole: Ray Train may be about to delete an older one, or to write the next."""
-    found = [path for path in run.folder.glob(f"{CHECKPOINT_PREFIX}*") if (path / STATE_FILE).is_file()]
+    found = [path for path in run.folder.glob(f"{CHECKPOINT_PREFIX}*") if zipfile.is_zipfile(path / STATE_FILE)]
     return Checkpoint(str(max(found))) if found else None
 
 
 def begin_with(run: Run, taken_over: Checkpoint) -> Path:
-    """Makes the run one that has come as far as this state, and nothing else. Returns the state's file."""
-    shutil.rmtree(run.folder, ignore_errors=True)
-    run.folder.mkdir(parents=True)
+    """Makes the run one that has come as far as this state, and nothing else. Returns the state's file.
+
+    Raises BrokenBundle, and leaves the run as it was, for a state that cannot be read.
+    """
     start = run.folder / "start.pt"
-    with taken_over.as_directory() as folder:
-        shutil.copyfile(Path(folder) / STATE_FILE, start)
-    write_atomically(run.history_file, json.dumps(checkpoint.load(start)["history"]))
+    with TemporaryDirectory() as empty, taken_over.as_directory() as folder:
+        copy = shutil.copyfile(Path(folder) / STATE_FILE, Path(empty) / STATE_FILE)
+        history = checkpoint.load(copy)["history"]
+        shutil.rmtree(run.folder, ignore_errors=True)
+        run.folder.mkdir(parents=True)
+        shutil.copyfile(copy, start)
+    write_atomically(run.history_file, json.dumps(history))
     return start

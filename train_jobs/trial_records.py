@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from ray.tune import Callback
@@ -12,6 +14,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from app.checkpoint import best_epoch
 from app.config import Home
+from app.errors import MantaError
 from app.registry import Registry
 from app.run_records import KIND_TAG
 from app.settings import short
@@ -28,7 +31,7 @@ LOG_EVERY_S = 10.0
 
 
 class TrialRecords(Callback):
-    """Called in the driver, the only writer of MLflow."""
+    """Called in the driver, the only writer of MLflow. A sweep goes on while that cannot be reached."""
 
     def __init__(self, home: Home, sweep: Sweep) -> None:
         self._home, self._sweep = home, sweep
@@ -40,22 +43,16 @@ class TrialRecords(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """Kept by Ray Tune with its own state, for a sweep that goes on."""
-        return {"run_ids": self._run_ids, "ended": self._ended}
+        return {"run_ids": self._run_ids, "ended": self._ended, "waiting": dict(self._waiting)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._run_ids, self._ended = state["run_ids"], state["ended"]
+        self._waiting.update(state.get("waiting", {}))
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Opens the trial's one MLflow run, or the same one again."""
-        if trial.trial_id in self._run_ids:
-            self._registry.reopen_run(self._run_ids[trial.trial_id])
-            return
-        self._run_ids[trial.trial_id] = self._registry.start_run(
-            f"{self._sweep.name}-{trial.trial_id}",
-            trial.config,
-            parent=self._sweep.tracking_run_id,
-            tags={KIND_TAG: "trial"},
-        )
+        with recording():
+            self._registry.reopen_run(self._run_id(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -65,7 +62,10 @@ class TrialRecords(Callback):
         metrics |= self._sweep.trial(trial.trial_id, trial.config).progress(epoch)
         self._waiting[trial.trial_id].append((epoch, metrics))
         if time.monotonic() - self._logged > LOG_EVERY_S:
-            self._log()
+            self._logged = time.monotonic()
+            with recording():
+                self._run_id(trial)
+                self._log()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         failed = read_failure(self._sweep.trial(trial.trial_id, trial.config).failure_file)
@@ -76,10 +76,18 @@ class TrialRecords(Callback):
 
     def _log(self) -> None:
         """All at once: a transaction for each epoch would hold up every trial, where epochs are short."""
-        for trial_id, epochs in self._waiting.items():
-            self._registry.log_history(self._run_ids[trial_id], epochs)
-        self._waiting.clear()
-        self._logged = time.monotonic()
+        for trial_id in self._waiting.keys() & self._run_ids.keys():
+            self._registry.log_history(self._run_ids[trial_id], self._waiting[trial_id])
+            del self._waiting[trial_id]
+
+    def _run_id(self, trial: TuneTrial) -> str:
+        """Of the trial's MLflow run. What is known of it may be older than the run, when the sweep was interrupted."""
+        if trial.trial_id not in self._run_ids:
+            name, parent = f"{self._sweep.name}-{trial.trial_id}", self._sweep.tracking_run_id
+            self._run_ids[trial.trial_id] = self._registry.child(parent, name) or self._registry.start_run(
+                name, trial.config, parent=parent, tags={KIND_TAG: "trial"}
+            )
+        return self._run_ids[trial.trial_id]
 
     @property
     def _registry(self) -> Registry:
@@ -87,12 +95,23 @@ class TrialRecords(Callback):
         return _registry(self._home)
 
     def _end(self, trial: TuneTrial, status: Literal["FINISHED", "FAILED"]) -> None:
-        self._log()
-        self._registry.end_run(self._run_ids[trial.trial_id], status)
+        with recording():
+            run_id = self._run_id(trial)
+            self._log()
+            self._registry.end_run(run_id, status)
         self._ended.add(trial.trial_id)
         chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())
         ended = described(self._sweep.trial(trial.trial_id, trial.config))
         say(f"trial {len(self._ended):>3}/{self._sweep.settings.trials}  {ended}  {chosen}")
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[None]:
+    """What fails within is said, and ends no sweep: epochs are logged with the next ones."""
+    try:
+        yield
+    except MantaError as error:
+        say(f"the sweep goes on, but is not recorded for now: {error}")
 
 
 @functools.cache

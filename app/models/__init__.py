@@ -1,7 +1,7 @@
 """Architectures, one file each, and the table of their names."""
 
 from app.models.classifier import ImageClassifier, ServingModel, build_classifier, to_floats
-from app.models.table import ARCHITECTURES, Architecture, architecture, build_net
+from app.models.table import ARCHITECTURES, Architecture, architecture, build_net, own_dropout
 
 __all__ = [
     "ARCHITECTURES",
@@ -11,5 +11,6 @@ __all__ = [
     "architecture",
     "build_classifier",
     "build_net",
+    "own_dropout",
     "to_floats",
 ]

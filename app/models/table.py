@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 from torch import nn
@@ -56,6 +57,12 @@ def architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise BadInput(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}, and {PREFIX}NAME")
     return ARCHITECTURES[name]
+
+
+def own_dropout(name: str) -> float | None:
+    """Dropout before the last layer where none is asked for; None where torchvision decides. Raises BadInput."""
+    net = architecture(name).net
+    return None if net is None else float(inspect.signature(net).parameters["dropout"].default)
 
 
 def build_net(name: str, num_classes: int, input_size: tuple[int, int], *, dropout: float | None = None) -> nn.Module:

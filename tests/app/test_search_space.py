@@ -74,6 +74,12 @@ def test_nonsense_is_said_before_anything_starts(line: str, says: str) -> None:
         parse_space((line,), BASE)
 
 
+def test_settings_that_exclude_each_other_are_not_varied_together() -> None:
+    """Each alone may be; a trial that drew both could not start."""
+    with pytest.raises(BadInput, match=r"--space mixup=0\.2 together with cutmix=1: --mixup and --cutmix exclude"):
+        parse_space(("mixup=0,0.2", "lr=0.1,0.2", "cutmix=0,1"), BASE)
+
+
 def test_a_setting_is_varied_once() -> None:
     with pytest.raises(BadInput, match="names a setting twice"):
         parse_space(("batch_size=32,64", "batch-size=128"), BASE)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
+from torch.nn import Dropout
 
 from app.errors import BadInput
+from app.models import build_net
 from app.search_space import parse_space
 from app.settings import SweepSettings
+from train_jobs.runs import Run
 from train_jobs.search import longest, require_changeable, scheduler, searcher, tune_space, within
+from train_jobs.sweeps import Sweep
 
 
 def settings(**changed: Any) -> SweepSettings:
     return SweepSettings(**{"epochs": 12, "batch_size": 32, **changed})
+
+
+def sweep_of(settings: SweepSettings, folder: Path = Path("nowhere")) -> Sweep:
+    return Sweep(folder, settings, "tracking")
 
 
 def test_samples_lie_in_the_space() -> None:
@@ -40,6 +52,21 @@ def test_the_first_trial_is_what_would_be_used_without_a_sweep() -> None:
     assert chosen.suggest("a") == {"lr": 0.02, "shift": 0.1}
 
 
+@pytest.mark.parametrize("model", ["custom_cnn", "airbench"])
+def test_so_it_is_with_the_default_space(model: str) -> None:
+    """Which varies a learning rate and a dropout that nobody gave."""
+    base = settings(model=model, optimizer="muon")
+    space = parse_space((), base)
+    chosen = searcher(base, space)
+    assert isinstance(chosen, OptunaSearch)
+    chosen.set_search_properties("score", "max", dict(tune_space(space)))
+    first = chosen.suggest("a")
+    assert first is not None
+    dropout = build_net(model, 2, (32, 32)).get_submodule("dropout")
+    assert isinstance(dropout, Dropout)
+    assert (first["lr"], first["dropout"], first["weight_decay"]) == (0.05, dropout.p, base.weight_decay)
+
+
 def test_settings_outside_of_the_space_are_not_tried() -> None:
     base = settings(lr=0.5)
     chosen = searcher(base, parse_space(("lr=log:0.001:0.1",), base))
@@ -49,7 +76,7 @@ def test_settings_outside_of_the_space_are_not_tried() -> None:
 
 def test_asha_leaves_the_last_epoch_to_the_trial() -> None:
     """Stopped at its last epoch, a trial would not hand over its weights."""
-    asha = scheduler(settings(), parse_space((), settings()))
+    asha = scheduler(sweep_of(settings()), parse_space((), settings()))
     assert isinstance(asha, AsyncHyperBandScheduler)
     (bracket,) = asha._brackets
     milestones = [rung[0] for rung in bracket._rungs]
@@ -58,11 +85,38 @@ def test_asha_leaves_the_last_epoch_to_the_trial() -> None:
     assert longest(settings(), parse_space(("epochs=int:3:40",), settings())) == 40
 
 
+def test_asha_knows_its_rungs_again_in_a_sweep_that_goes_on(tmp_path: Path) -> None:
+    """Ray Tune begins with an empty one: a trial of epoch 10 would enter its next score where others are at epoch 3."""
+    sweep = sweep_of(settings(), tmp_path)
+    new = pickle.loads(pickle.dumps(scheduler(sweep, parse_space((), settings()))))
+    write_history(sweep.trial("old", {}), scores=[0.1 * epoch for epoch in range(1, 11)])
+    for name in ("old", "young"):
+        new.on_trial_add(None, Trial("stub", trial_id=name, stub=True))
+    (bracket,) = new._brackets
+    assert dict(bracket._rungs) == {
+        9: {"old": pytest.approx(0.9)},
+        3: {"old": pytest.approx(0.3)},
+    }
+    later = {"epoch": 11, "score": 0.99}
+    old, young = (Trial("stub", trial_id=name, stub=True) for name in ("old", "young"))
+    assert new.on_trial_result(None, old, later) == TrialScheduler.CONTINUE
+    assert new.on_trial_result(None, young, {"epoch": 3, "score": 0.4}) == TrialScheduler.CONTINUE
+    assert new.on_trial_result(None, young, {"epoch": 9, "score": 0.5}) == TrialScheduler.STOP
+
+
+def write_history(run: Run, scores: list[float]) -> None:
+    """Of a trial whose validation accuracies these are."""
+    rest = {"lr": 0.0, "train_loss": 0.0, "train_accuracy": 0.0, "val_loss": 0.0, "seconds": 1.0}
+    rows = [{"epoch": n, "val_accuracy": score, "images_per_second": 1.0, **rest} for n, score in enumerate(scores, 1)]
+    run.folder.mkdir(parents=True)
+    run.history_file.write_text(json.dumps(rows))
+
+
 def test_population_based_training_varies_what_can_change() -> None:
     base = settings(search="pbt")
     space = parse_space(("lr=log:0.001:0.1", "dropout=uniform:0:0.5"), base)
     require_changeable(space)
-    assert isinstance(scheduler(base, space), PopulationBasedTraining)
+    assert isinstance(scheduler(sweep_of(base), space), PopulationBasedTraining)
     with pytest.raises(BadInput, match="in mid-training, which epochs, model cannot; it varies: clip,"):
         require_changeable(parse_space(("model=custom_cnn,mobile", "epochs=2,3", "lr=log:0.001:0.1"), base))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 import torch
 from ray.tune import Checkpoint
 
 from app import checkpoint
 from app.checkpoint import STATE_FILE
+from app.errors import BrokenBundle
 from app.settings import FitSettings, SweepSettings
 from app.training import fit
 from tests.app.tiny_data import colour_dataset, one_thread
@@ -53,6 +56,21 @@ def test_the_newest_whole_checkpoint_is_handed_over(tmp_path: Path) -> None:
     found = newest_checkpoint(run)
     assert found is not None
     assert Path(found.path).name == "checkpoint_2026-02"
+
+
+def test_a_state_that_is_being_written_is_not_taken_over(tmp_path: Path) -> None:
+    """Ray Train copies it to its final name, and the receiving trial would lose its own past first."""
+    run = Sweep(tmp_path, SweepSettings(search="pbt", epochs=4), "run").trial("t1", {})
+    for name in ("checkpoint_1", "checkpoint_2"):
+        (run.folder / name).mkdir(parents=True)
+        checkpoint.save({"history": []}, run.folder / name / STATE_FILE)
+    os.truncate(run.folder / "checkpoint_2" / STATE_FILE, 200)
+    found = newest_checkpoint(run)
+    assert found is not None
+    assert Path(found.path).name == "checkpoint_1"
+    with pytest.raises(BrokenBundle):
+        begin_with(run, Checkpoint(str(run.folder / "checkpoint_2")))
+    assert (run.folder / "checkpoint_1" / STATE_FILE).is_file()
 
 
 def test_states_that_are_handed_over_are_kept_long_enough(tmp_path: Path) -> None:
