@@ -25,7 +25,8 @@ class SweepSettings(RunSettings):
     trials: int = 16
     """Settings that are tried."""
     concurrent: int | None = None
-    """Trials at a time. Unless given, as many as there are cores and logical CPUs for."""
+    """Trials at a time. Unless given, as many as there are cores, logical CPUs and GPUs for; with tpe at most ten, or a
+    quarter of all, because what runs at once learns nothing from each other."""
     search: str = "tpe"
     """How settings are chosen: tpe (Optuna's tree-structured Parzen estimator), random, or pbt (population based
     training: trials that lag behind go on from the weights of better ones, with changed settings)."""
