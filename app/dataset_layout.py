@@ -5,6 +5,7 @@ Splits that are missing are carved from the training images, class by class, by 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -22,7 +23,7 @@ FLAT_SHARES: dict[SplitName, float] = {"val": 0.1, "test": 0.2}
 CARVED_SHARE = 0.1
 """Share of `train/` that stands in for a missing `val/`, and again for a missing `test/`."""
 
-_NEARLY_SPLITS = frozenset({"valid", "validation", "dev", "eval", "testing", "training"})
+_LIKE_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"})
 
 
 class Item(NamedTuple):
@@ -46,15 +47,21 @@ class Layout:
 
 def read_layout(listing: Listing, *, seed: int = 0) -> Layout:
     """Sorts files into classes and splits. Raises BadDataset when the folders do not make a data set."""
-    tree = _unwrapped(_Tree({file.name: file for file in listing.files}, listing.folders, str(listing.path)))
+    files = {unicodedata.normalize("NFC", file.name): file for file in listing.files}
+    folders = frozenset(unicodedata.normalize("NFC", name) for name in listing.folders)  # macOS has them decomposed
+    tree = _unwrapped(_Tree(files, folders, str(listing.path)))
     top = tree.children()
     if not top:
         raise BadDataset(f"{listing.path} holds no class folders (expected train/<class>/* or <class>/*)")
     if "train" not in top and top <= {"val", "test"}:
         raise BadDataset(f"{listing.path} has {' and '.join(sorted(top))} but no train folder")
-    if "train" in top and top & _NEARLY_SPLITS:
-        wrong = sorted(top & _NEARLY_SPLITS)[0]
-        raise BadDataset(f"{listing.path} has a folder {wrong!r} beside train (the names read are train, val and test)")
+    like_splits = sorted(name for name in top if name.casefold() in _LIKE_SPLITS)
+    wrong = [name for name in like_splits if name not in SPLITS]
+    if wrong and len(like_splits) > 1:  # one alone may be a class
+        beside = next(name for name in like_splits if name != wrong[0])
+        raise BadDataset(
+            f"{listing.path} has a folder {wrong[0]!r} beside {beside!r} (the names read are train, val and test)"
+        )
     return _split_layout(tree, seed) if "train" in top else _flat_layout(tree, seed)
 
 

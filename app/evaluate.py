@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LARGEST_BATCH = 64
+BATCH_PIXELS = LARGEST_BATCH * 224 * 224
+"""Of all images of a batch together: a wide layer needs a hundred times their bytes."""
+
 Predict = Callable[[np.ndarray], np.ndarray]
 """uint8 [N, H, W, 3] -> probabilities float32 [N, C]."""
 
@@ -35,8 +39,14 @@ class Evaluation:
     classes: tuple[ClassReport, ...]
 
 
-def predict_in_batches(predict: Predict, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """probabilities float32 [N, C] of all images, `batch_size` at a time."""
+def batch_size_of(images: np.ndarray) -> int:
+    """How many of these, uint8 [N, H, W, 3], are asked about at once: 64, and fewer above 224x224 pixels."""
+    return max(1, min(LARGEST_BATCH, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+
+
+def predict_in_batches(predict: Predict, images: np.ndarray) -> np.ndarray:
+    """probabilities float32 [N, C] of all images, as many at a time as memory should hold."""
+    batch_size = batch_size_of(images)
     return np.concatenate(
         [
             predict(np.ascontiguousarray(images[start : start + batch_size]))

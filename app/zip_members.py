@@ -7,6 +7,7 @@ inflates one member and stops at the size it declares.
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 import zipfile
@@ -28,6 +29,8 @@ RATIO_FLOOR_BYTES = 64 * 2**20
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UTF8_FLAG = 0x800
+"""Of a member's name; without it Python reads bytes as code page 437."""
 _DEFLATE_SLACK = 1024
 """Bytes by which data that does not compress may grow within one header's length."""
 
@@ -55,7 +58,8 @@ def list_members(path: Path) -> dict[str, ZipMember | None]:
         _check_readable(path, info)
     _check_sizes(path, infos)
     _check_overlap(path, infos)
-    return {info.filename.rstrip("/"): None if info.is_dir() else _member(info) for info in infos}
+    named = {_name(info): info for info in infos}
+    return {name.rstrip("/"): None if name.endswith("/") else _member(info) for name, info in named.items()}
 
 
 def read_member(path: str, member: ZipMember, *, limit: int | None = None) -> bytes:
@@ -89,6 +93,15 @@ def _inflate(packed: bytes, member: ZipMember, limit: int | None) -> bytes:
     if len(data) > member.unpacked:
         raise BadDataset(f"the zip is hostile: a member declares {member.unpacked:,} bytes and unpacks to more")
     return data
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """With slashes, and as UTF-8 where it is that: packers of macOS and Windows say so of no name."""
+    name = info.filename
+    if not info.flag_bits & _UTF8_FLAG:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
 
 
 def _member(info: zipfile.ZipInfo) -> ZipMember:

@@ -14,6 +14,7 @@ from app.cascade import Answered, Cost, Point, cheapest, curve, thinned
 from app.conversion.latency import interleaved_latency_ms
 from app.conversion.variants import load_variant
 from app.datasets import Split
+from app.errors import BadInput
 from app.evaluate import Predict, predict_in_batches
 from app.options import run_job
 from app.registry import Registry
@@ -27,6 +28,11 @@ def main(settings: CascadeSettings) -> None:
     home = connect().home
     (fast_version, fast), (accurate_version, accurate) = open_alike(Registry(home), (settings.fast, settings.accurate))
     versions = [fast_version, accurate_version]
+    if fast_version.name != accurate_version.name:
+        raise BadInput(
+            f"{fast_version.reference} and {accurate_version.reference} are of two models, and a service holds one: "
+            "give them the same --name when you train or convert"
+        )
     dataset = dataset_for(accurate.manifest, settings.data, home)
     models = {
         "fast": load_variant(fast.variant_path(settings.fast_variant)),

@@ -78,6 +78,8 @@ def convert(settings: ConvertSettings, home: Home) -> ConvertedVersion:
 
 
 def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Registry) -> ConvertedVersion:
+    if settings.data is not None:
+        raise BadInput("--data is for versions: a run is converted and measured on the data it was trained on")
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
     dataset = prepare_again(run.settings, home, seed=run.settings.seed, digest=run.dataset_digest)
@@ -185,24 +187,19 @@ def convert_checkpoint(
         manifest = measured.manifest
         if extra := [variant for variant in variants if variant != FP32]:
             manifest = with_variants(folder, measured, extra, dataset, accuracy_loss_limit)
+        registry.log_metrics(
+            lineage.run_id,
+            {
+                "test_accuracy_pytorch": measured.pytorch_accuracy,
+                "test_accuracy_onnx": measured.onnx_accuracy,
+                "parameters": sum(each.numel() for each in classifier.parameters()),
+            },
+        )
+        title = f"{name}: {card.architecture} on {dataset.name}"
+        for file in write_evaluation_report(report_folder, measured.probabilities, dataset.test, dataset.labels, title):
+            registry.log_file(lineage.run_id, file)
+        # Last: what fails before is tried again without a second version.
         version = registry.register(lineage.run_id, folder, manifest)
-    registry.log_metrics(
-        lineage.run_id,
-        {
-            "test_accuracy_pytorch": measured.pytorch_accuracy,
-            "test_accuracy_onnx": measured.onnx_accuracy,
-            "parameters": sum(each.numel() for each in classifier.parameters()),
-        },
-    )
-    report = write_evaluation_report(
-        report_folder,
-        measured.probabilities,
-        dataset.test,
-        dataset.labels,
-        f"{card.architecture} on {dataset.name} ({version.reference})",
-    )
-    for file in report:
-        registry.log_file(lineage.run_id, file)
     say(
         f"gates passed: test accuracy {measured.onnx_accuracy:.2%} (PyTorch {measured.pytorch_accuracy:.2%}), "
         f"largest difference {measured.max_error:.1e}"

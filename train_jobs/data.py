@@ -66,7 +66,7 @@ def dataset_of(manifest: Manifest, home: Home) -> Dataset:
 
 
 def cached_dataset(digest: str, home: Home) -> Dataset | None:
-    for path in sorted(home.datasets.glob("*/dataset.json")):
+    for path in sorted(home.datasets.glob("[!.]*/dataset.json")):
         with contextlib.suppress(BadDataset):  # another dataset that is damaged
             dataset = load(path.parent)
             if dataset.digest == digest:

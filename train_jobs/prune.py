@@ -48,8 +48,9 @@ def prune(settings: PruneSettings, home: Home) -> list[tuple[TrainedVersion, Pru
     source = registry.resolve(settings.version)
     bundle = open_bundle(source.folder)
     base = new_run_name(settings, f"{source.name}-pruned")
-    if settings.steps > 1 and (home.runs / f"{base}-{settings.steps}").exists():
-        raise BadInput(f"run {base}-{settings.steps} exists already: choose another --run")
+    for run in (f"{base}-{step}" for step in range(1, settings.steps + 1)):
+        if (home.runs / run).exists():  # it begins with a file that this would write anew
+            raise BadInput(f"run {run} exists already: go on with manta train --resume {run}, or choose another --run")
     share = 1 - (1 - settings.remove) ** (1 / settings.steps) if not settings.weights else settings.remove
     checkpoint, done = bundle.folder / CHECKPOINT_FILE, []
     for step in range(1, settings.steps + 1):

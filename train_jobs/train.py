@@ -120,6 +120,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         draw_and_log_curves(run, history, registry)
         best = best_epoch(history)
         say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
+        tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
         converted = convert_run(
             run,
             dataset,
@@ -127,7 +128,6 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             home=home,
             registry=registry,
         )
-        tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
         dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,

@@ -32,7 +32,8 @@ def build_variants(
     """
     say(f"building {', '.join(names)}")
     known = ray.put(reference)
-    as_task = ray.remote(num_cpus=CPU.conversion_task, max_retries=1)
+    # Ray would try for ever again what is killed for its memory.
+    as_task = ray.remote(num_cpus=CPU.conversion_task, max_retries=0)
     trace, task = as_task(_trace_tflite), as_task(_build)
     with scratch(folder.parent) as beside:
         traced: Any = trace.remote(folder / CHECKPOINT_FILE, beside) if any(map(is_tflite, names)) else None

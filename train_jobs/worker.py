@@ -144,7 +144,7 @@ def report_epoch(state: TrainState, folder: Path, *, due: bool) -> None:
     _report({**asdict(report), "score": report.score}, state if due else None)
     if _is_first():
         # After the report: an epoch that the driver shows is one that a restart does not lose, unless
-        # --checkpoint-epochs leaves some without.
+        # --checkpoint-epochs leaves some without, or it comes before Ray Train's controller has heard of it.
         write_atomically(folder / HISTORY_FILE, json.dumps([asdict(each) for each in state.history]))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.evaluate import Predict, batch_of
+from app.evaluate import Predict, batch_of, batch_size_of
 
 BATCH_SIZES = (1, 8, 32, 64)
 SECONDS = 1.5
@@ -26,9 +26,13 @@ def interleaved_latency_ms(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     seconds: float = SECONDS,
 ) -> dict[str, dict[str, float]]:
-    """{graph: {batch size: median milliseconds of one run}}; images: uint8 [N, H, W, 3]."""
+    """{graph: {batch size: median milliseconds of one run}}; images: uint8 [N, H, W, 3].
+
+    Without the sizes that are more than memory should hold of images as large as these.
+    """
     found: dict[str, dict[str, float]] = {name: {} for name in graphs}
-    for size in batch_sizes:
+    largest = batch_size_of(images)
+    for size in (size for size in batch_sizes if size <= largest):
         for name, times in interleaved_seconds(graphs, images, size, seconds=seconds).items():
             found[name][str(size)] = 1000 * statistics.median(times)
     return found

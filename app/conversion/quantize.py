@@ -39,6 +39,8 @@ Calibration = Literal["minmax", "entropy", "percentile"]
 CALIBRATION_IMAGES = 256
 CALIBRATION_PIXELS = 16 * 224 * 224
 """Of all calibration images together: histograms are made from every activation of them at once."""
+FEWEST_CALIBRATION_IMAGES = 4
+"""However large they are."""
 CALIBRATION_BATCH = 32
 SENSITIVITY_IMAGES = 32
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -103,17 +105,20 @@ class Quantized:
 
 
 def calibration_images(train: Split) -> np.ndarray:
-    """uint8 [n, H, W, 3]: training images, as many of each class. Raises BadInput when they show one class or none."""
+    """uint8 [n, H, W, 3]: training images in mixed order, as many of each class, or one of as many classes as may be.
+
+    Raises BadInput when they show one class or none.
+    """
     labels = np.asarray(train.labels)
     classes = np.unique(labels)
     if len(classes) < 2:
         what = "is empty" if len(classes) == 0 else "shows a single class"
         raise BadInput(f"the calibration set {what}: ranges measured on it would clip everything else")
     height, width = train.images.shape[1:3]
-    count = max(2 * len(classes), min(CALIBRATION_IMAGES, CALIBRATION_PIXELS // (height * width)))
-    each = -(-count // len(classes))
-    rows = np.concatenate([np.flatnonzero(labels == one)[:each] for one in classes])
-    return np.ascontiguousarray(train.images[np.sort(rows)])
+    count = max(FEWEST_CALIBRATION_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_PIXELS // (height * width)))
+    chosen = classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
+    rows = np.concatenate([np.flatnonzero(labels == one)[: count // len(chosen)] for one in chosen])
+    return np.ascontiguousarray(train.images[np.random.default_rng(0).permutation(rows)])
 
 
 def best_static(
@@ -212,10 +217,10 @@ class _StaticWriter:
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # untyped
-    """Whole batches only, unless there is no more than a part of one: histograms want them all of a size."""
+    """Batches of one size, because histograms want that: at most one image less than there are batches is left out."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self._size = min(CALIBRATION_BATCH, len(images))
+        self._size = len(images) // -(-len(images) // CALIBRATION_BATCH)
         self._starts = iter(range(0, len(images) - self._size + 1, self._size))
         self._images = images
 

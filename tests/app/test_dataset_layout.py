@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,10 @@ def test_a_file_that_is_no_zip(tmp_path: Path) -> None:
         (class_files("train/", {"a": 9}), [], "only one class ('a')"),
         (class_files("val/", {"a": 9, "b": 9}), [], "has val but no train folder"),
         (class_files("train/", {"a": 9, "b": 9}) | class_files("val/", {"c": 2}), [], "val has a class 'c'"),
-        (class_files("train/", {"a": 9, "b": 9}) | class_files("valid/", {"a": 2}), [], "'valid' beside train"),
+        (class_files("train/", {"a": 9, "b": 9}) | class_files("valid/", {"a": 2}), [], "'valid' beside 'train'"),
+        (class_files("train/", {"a": 9, "b": 9}) | class_files("Test/", {"a": 2}), [], "'Test' beside 'train'"),
+        (class_files("Train/", {"a": 9, "b": 9}) | class_files("Test/", {"a": 2}), [], "'Test' beside 'Train'"),
+        (class_files("Training/", {"a": 9}) | class_files("Testing/", {"a": 2}), [], "'Testing' beside 'Training'"),
         (class_files("", {"a": 9, "b": 2}), [], "class 'b' has 2 images; at least 3 are needed"),
         (class_files("", {"a": 9, "b": 1}), [], "class 'b' has 1 image; at least 3"),
         (SPLIT_TREE | class_files("train/", {"c": 0}), ["train/c"], "train/c is a class folder without images"),
@@ -152,6 +156,18 @@ def test_folders_that_are_no_data_set(
     for folder in folders:
         (root / folder).mkdir(parents=True)
     assert expected in complaint(root)
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "data", class_files("", {"training": 9, "running": 9}))
+    assert check_source(str(root)).labels == ("running", "training")
+
+
+def test_names_are_the_same_whichever_way_accents_are_written(tmp_path: Path) -> None:
+    """macOS has them as letters and marks, others as one character."""
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    files = class_files("train/", {composed: 9, "b": 9}) | class_files("test/", {decomposed: 1})
+    assert check_source(str(write_tree(tmp_path / "data", files))).labels == ("b", composed)
 
 
 def test_with_all_splits_given_one_image_of_a_class_is_enough(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.evaluate import accuracy, evaluate, max_difference, predict_in_batches
+from app.evaluate import accuracy, batch_size_of, evaluate, max_difference, predict_in_batches
 
 NAMES = ("cat", "dog", "fox", "owl")
 #           true  answer
@@ -63,7 +63,8 @@ def images(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
-def test_batches_are_put_together_in_order(batch_size: int) -> None:
+def test_batches_are_put_together_in_order(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.evaluate.LARGEST_BATCH", batch_size)
     sizes: list[int] = []
 
     def predict(batch: np.ndarray) -> np.ndarray:
@@ -71,9 +72,14 @@ def test_batches_are_put_together_in_order(batch_size: int) -> None:
         assert batch.flags.c_contiguous
         return brightness(batch)
 
-    assert predict_in_batches(predict, images(7), batch_size).tolist() == brightness(images(7)).tolist()
+    assert predict_in_batches(predict, images(7)).tolist() == brightness(images(7)).tolist()
     assert sum(sizes) == 7
     assert max(sizes) <= batch_size
+
+
+def test_large_images_are_asked_about_in_small_batches() -> None:
+    sizes = [batch_size_of(np.empty((100, side, side, 3), np.uint8)) for side in (32, 224, 225, 512, 1024, 4000)]
+    assert sizes == [64, 64, 63, 12, 3, 1]
 
 
 def test_the_largest_difference_of_all_batch_sizes() -> None:

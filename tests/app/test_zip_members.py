@@ -68,6 +68,26 @@ def test_a_cut_zip(tmp_path: Path) -> None:
     assert "not a zip file, or a broken one" in complaint(path)
 
 
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        ("caf\u00e9/".encode("cp437"), "caf\u00e9/"),
+        ("caf\u00e9/".encode(), "caf\u00e9/"),
+        (b"a\\b\\", "a/b/"),
+    ],
+)
+def test_names_of_packers_that_do_not_say_how_they_write_them(tmp_path: Path, stored: bytes, read: str) -> None:
+    """macOS writes UTF-8 without its flag, which Python reads as code page 437; some of Windows write backslashes."""
+    placeholder = "Q" * len(stored)
+    path = write_zip(tmp_path / "data.zip", {f"{placeholder}{number}.png": png(number) for number in range(2)})
+    path.write_bytes(path.read_bytes().replace(placeholder.encode(), stored))
+    members = list_members(path)
+    assert sorted(members) == [f"{read}0.png", f"{read}1.png"]
+    first = members[f"{read}0.png"]
+    assert first is not None
+    assert read_member(str(path), first) == png(0)
+
+
 def test_an_empty_zip(tmp_path: Path) -> None:
     assert "no class folders" in complaint(write_zip(tmp_path / "data.zip", {}))
 

@@ -138,5 +138,6 @@ def test_a_lost_node_costs_no_epoch(tmp_path: Path) -> None:
     result = json.loads(ended.stdout.splitlines()[-1])
     assert [epoch["epoch"] for epoch in result["history"]] == list(range(1, 13))
     workers = [epoch["workers"] for epoch in result["history"]]
-    assert workers[: result["lost_after"]] == [2] * result["lost_after"]
+    # Ray Train's controller may not have heard of the last epoch's checkpoint when the node goes: it is trained again.
+    assert workers[: result["lost_after"] - 1] == [2] * (result["lost_after"] - 1)
     assert workers[-1] == 1

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from app.conversion.answers import Answers, compare_answers
-from app.conversion.quantize import Scheme, best_static, calibration_images
+from app.conversion.quantize import Scheme, _Batches, best_static, calibration_images
+from app.datasets import Split
 from app.evaluate import predict_in_batches
 from app.inference import OnnxClassifier
 from tests.app.conversion.conftest import DenseDigits
@@ -47,6 +49,24 @@ def test_the_noisiest_layers_are_left_in_float(dense_digits: DenseDigits, tmp_pa
     initializers = {each.name for each in onnx.load(out).graph.initializer}
     assert kept
     assert all(node.input[1] in initializers for node in kept), "their weights are no quantized ones"
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "images", "shown"),
+    [(32, 10, 250, 10), (96, 10, 80, 10), (128, 10, 40, 10), (224, 31, 16, 16), (224, 1000, 16, 16), (1024, 10, 4, 4)],
+)
+def test_calibration_images_fit_in_memory_and_show_many_classes(
+    side: int, classes: int, images: int, shown: int
+) -> None:
+    """Every image that is chosen is also read: batches are of one size, and the rest used to be whole classes."""
+    labels = np.repeat(np.arange(classes), 30)
+    every = np.broadcast_to(labels[:, None, None, None].astype(np.uint16), (len(labels), side, side, 3))
+    found = calibration_images(Split(every, labels))
+    assert len(found) == images
+    assert len(np.unique(found[:, 0, 0, 0])) == shown
+    batches = list(iter(_Batches(found).get_next, None))
+    assert len({len(batch["images"]) for batch in batches}) == 1
+    assert sum(len(batch["images"]) for batch in batches) > images - len(batches)
 
 
 def test_clipped_ranges_are_seen_in_the_answers(dense_digits: DenseDigits, tmp_path: Path) -> None:
