@@ -1,10 +1,11 @@
 """Which file belongs to which class and split: `train/<class>/*`, or only `<class>/*`.
 
-Splits that are missing are carved from the training images, class by class, by a seeded draw.
+Splits that are missing are carved from the training images, class by class, by a seeded draw of each file's name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 FLAT_SHARES: dict[SplitName, float] = {"val": 0.1, "test": 0.2}
 """Shares of all images when a source has no split folders; the other 70 % are for training."""
+DRAW_RULE = "by name"
+"""Part of what a cached dataset is found by: another way to draw makes others of the same files."""
 CARVED_SHARE = 0.1
 """Share of `train/` that stands in for a missing `val/`, and again for a missing `test/`."""
 
@@ -73,16 +76,28 @@ def ordered_labels(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def carve(
-    labels: np.ndarray, names: Sequence[str], shares: Mapping[SplitName, float], seed: int
+    labels: np.ndarray,
+    names: Sequence[str],
+    shares: Mapping[SplitName, float],
+    seed: int,
+    *,
+    keys: Sequence[str] | None = None,
 ) -> dict[SplitName, np.ndarray]:
     """Draws a share of every class for each split in `shares`; the rest is `train`.
 
     labels: int64 [N] indexes into `names`. Returns sorted indexes, int64. Every class gives each split
     at least one image. Raises BadDataset for a class with too few.
+
+    keys: N texts that each image's place follows from, such as the names of their files. Images that are added later
+    then leave nearly all others in their splits: what a model was trained on does not test its successor.
     """
     parts: dict[SplitName, list[np.ndarray]] = {"train": [], **{split: [] for split in shares}}
     for label, name in enumerate(names):
-        members = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        members = np.flatnonzero(labels == label)
+        if keys is None:
+            members = np.random.default_rng([seed, label]).permutation(members)
+        else:
+            members = members[np.argsort([_place(keys[index], seed) for index in members], kind="stable")]
         total = len(members)
         if total <= len(shares):
             raise BadDataset(
@@ -95,6 +110,12 @@ def carve(
             members = members[count:]
         parts["train"].append(members)
     return {split: np.sort(np.concatenate(drawn)) for split, drawn in parts.items()}
+
+
+def _place(key: str, seed: int) -> float:
+    """From 0 to 1, by chance, and the same whenever it is asked for."""
+    digest = hashlib.blake2b(f"{seed}/{key}".encode(errors="surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,5 +206,7 @@ def _split_layout(tree: _Tree, seed: int) -> Layout:
 def _carved(
     items: tuple[Item, ...], labels: tuple[str, ...], shares: Mapping[SplitName, float], seed: int
 ) -> dict[SplitName, tuple[Item, ...]]:
-    parts = carve(np.array([item.label for item in items], np.int64), labels, shares, seed)
+    # Not the whole path, which differs between a folder and the zip made of it.
+    keys = [f"{labels[item.label]}/{item.file.name.rpartition('/')[2]}" for item in items]
+    parts = carve(np.array([item.label for item in items], np.int64), labels, shares, seed, keys=keys)
     return {split: tuple(items[index] for index in indexes) for split, indexes in parts.items()}

@@ -33,7 +33,7 @@ from app.dataset_decoding import (
     decode_with_threads,
     enlarged,
 )
-from app.dataset_layout import SPLITS, Layout, SplitName, read_layout
+from app.dataset_layout import DRAW_RULE, SPLITS, Layout, SplitName, read_layout
 from app.dataset_source import list_source
 from app.errors import BadDataset, BadInput
 from app.imaging import RESIZE_RULE, resize
@@ -138,7 +138,7 @@ def _plan(source: str, *, cache: Path, image_size: int | None, seed: int, decode
     files = [(file.name, file.size, file.stamp) for file in listing.files]
     return _Plan(
         listing.name,
-        _fingerprint([str(listing.path.resolve()), files], settings),
+        _fingerprint([str(listing.path.resolve()), files], [*settings, DRAW_RULE]),
         layout.labels,
         {split: len(layout.splits[split]) for split in SPLITS},
         functools.partial(_open_files, layout, image_size, decoder),

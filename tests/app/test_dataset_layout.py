@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.dataset_layout import SPLITS, carve, ordered_labels, read_layout
+from app.dataset_layout import SPLITS, SplitName, carve, ordered_labels, read_layout
 from app.dataset_source import list_source
 from app.datasets import check_source
 from app.errors import BadDataset
@@ -67,6 +67,29 @@ def test_the_draw_depends_on_the_seed_alone(tmp_path: Path) -> None:
     listing = list_source(write_tree(tmp_path / "data", class_files("", {"a": 20, "b": 30})))
     assert read_layout(listing, seed=1) == read_layout(listing, seed=1)
     assert read_layout(listing, seed=1) != read_layout(listing, seed=2)
+
+
+def test_images_that_are_added_leave_the_others_in_their_splits(tmp_path: Path) -> None:
+    """Or a successor would be tested on what its predecessor was trained on, and the other way round."""
+
+    def splits(classes: dict[str, int]) -> dict[str, SplitName]:
+        layout = read_layout(list_source(write_tree(tmp_path / "data", class_files("", classes))))
+        return {item.file.name: split for split in SPLITS for item in layout.splits[split]}
+
+    before = splits({"b": 400, "d": 9})
+    after = splits({"a": 30, "b": 440, "c": 9, "d": 9})
+    moved = sum(after[name] != split for name, split in before.items())
+    assert moved <= 12, "only at the borders, of 409; a new draw moves almost half"
+    assert sum(split == "test" and before.get(name) == "train" for name, split in after.items()) <= 6
+
+
+def test_a_zip_is_split_like_the_folder_it_was_made_of(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "data", class_files("", {"a": 20, "b": 30}))
+    packed = write_zip(tmp_path / "data.zip", class_files("photos/", {"a": 20, "b": 30}))
+    one, other = (read_layout(list_source(path)) for path in (folder, packed))
+    for split in SPLITS:
+        names = [[item.file.name.rpartition("/")[2] for item in each.splits[split]] for each in (one, other)]
+        assert names[0] == names[1]
 
 
 def test_carving_is_stratified() -> None:
