@@ -26,7 +26,7 @@ from app.gates import VARIANT_LOSS_LIMIT
 from app.options import run_job
 from app.registry import ModelVersion, Registry
 from app.settings import ConvertSettings, DistillSettings, default_model_name
-from train_jobs.data import dataset_for, prepare_again
+from train_jobs.data import dataset_for, dataset_to_train_on
 from train_jobs.job import Stopwatch, connect, finish, recorded, say
 from train_jobs.runs import Run, open_run
 
@@ -82,7 +82,7 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
         raise BadInput("--data is for versions: a run is converted and measured on the data it was trained on")
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
-    dataset = prepare_again(run.settings, home, seed=run.settings.seed, digest=run.dataset_digest)
+    dataset = dataset_to_train_on(run.settings, home, seed=run.settings.seed, digest=run.dataset_digest)
     return convert_run(
         run,
         dataset,

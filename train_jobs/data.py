@@ -29,12 +29,12 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
     return dataset
 
 
-def prepare_again(settings: DataSettings, home: Home, *, seed: int, digest: str) -> Dataset:
-    """The very dataset that a run or sweep began with: another split would show it its own test images.
+def dataset_to_train_on(settings: DataSettings, home: Home, *, seed: int, digest: str = "") -> Dataset:
+    """digest: of what the run or sweep began with, where it goes on: another split would show it its own test images.
 
-    Raises BadInput when the data are others by now and what they were is no longer cached.
+    Raises BadInput when the data are others by now and what they were is no longer cached, and BadDataset.
     """
-    if cached := cached_dataset(digest, home):
+    if digest and (cached := cached_dataset(digest, home)):
         describe(cached)
         return cached
     dataset = prepare_on_cluster(settings, home, seed=seed)

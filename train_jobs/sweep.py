@@ -35,7 +35,7 @@ from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
-from train_jobs.data import prepare_again
+from train_jobs.data import dataset_to_train_on
 from train_jobs.job import connect, finish, recorded, say
 from train_jobs.ray_training import has_gpus
 from train_jobs.runs import Run, new_run_name, require_only_resume
@@ -75,7 +75,7 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
     settings = resumed.settings if resumed else settings
     space = checked_space(settings)
     digest = resumed.dataset_digest if resumed else ""
-    dataset = prepare_again(settings, home, seed=settings.seed, digest=digest)
+    dataset = dataset_to_train_on(settings, home, seed=settings.seed, digest=digest)
     sweep = resumed or start_sweep(settings, dataset, home, registry)
     with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
         registry.reopen_run(sweep.tracking_run_id)

@@ -26,7 +26,7 @@ from app.run_records import KIND_TAG
 from app.settings import DistillSettings, TrainSettings
 from app.system_metrics import system_metrics
 from train_jobs.convert import ConvertedVersion, convert_run
-from train_jobs.data import prepare_again
+from train_jobs.data import dataset_to_train_on
 from train_jobs.job import Stopwatch, connect, finish, recorded, say, torch_device
 from train_jobs.ray_training import fit_on_ray, require_unused
 from train_jobs.runs import Run, new_run_name, run_to_resume
@@ -91,7 +91,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     registry = Registry(home)
     settings = resumed.settings if resumed else with_references(settings, registry)
     digest = resumed.dataset_digest if resumed else ""
-    dataset = prepare_again(settings, home, seed=settings.seed, digest=digest)
+    dataset = dataset_to_train_on(settings, home, seed=settings.seed, digest=digest)
     check_fits(settings, dataset)
     settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
     teacher = (

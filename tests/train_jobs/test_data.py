@@ -13,7 +13,7 @@ from app.errors import BadInput
 from app.settings import DataSettings
 from tests.app.image_trees import class_files, write_tree
 from train_jobs import data
-from train_jobs.data import prepare_again
+from train_jobs.data import dataset_to_train_on
 
 
 def test_a_run_goes_on_with_the_images_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,11 +25,11 @@ def test_a_run_goes_on_with_the_images_it_began_with(tmp_path: Path, monkeypatch
         return prepare(settings.data, cache=home.datasets, seed=seed)
 
     monkeypatch.setattr(data, "prepare_on_cluster", without_ray)
-    first = prepare_again(settings, home, seed=0, digest="")
+    first = dataset_to_train_on(settings, home, seed=0)
     write_tree(tmp_path / "pets", class_files("", {"fox": 20}))
-    assert prepare_again(settings, home, seed=0, digest=first.digest).labels == ("cat", "dog"), "they are cached"
+    assert dataset_to_train_on(settings, home, seed=0, digest=first.digest).labels == ("cat", "dog"), "they are cached"
     shutil.rmtree(first.folder)
     with pytest.raises(BadInput, match="are not those of the beginning any more"):
-        prepare_again(settings, home, seed=0, digest=first.digest)
+        dataset_to_train_on(settings, home, seed=0, digest=first.digest)
     shutil.rmtree(tmp_path / "pets/fox")
-    assert prepare_again(settings, home, seed=0, digest=first.digest).digest == first.digest, "the same content"
+    assert dataset_to_train_on(settings, home, seed=0, digest=first.digest).digest == first.digest, "the same content"
