@@ -11,6 +11,7 @@ import pytest
 from app.artifact import MODEL_FILE, Manifest, write_manifest
 from app.config import Home
 from app.conversion import bundling
+from app.errors import BadInput
 from app.registry import Registry
 from app.settings import ConvertSettings
 from cluster.jobs import JobOutcome, run_job
@@ -19,6 +20,7 @@ from tests.app.image_trees import entries
 from tests.pipeline_run import PipelineRun
 from tests.train_jobs.test_faults import drivers
 from tests.train_jobs.test_train import tracking_runs, wait_for
+from train_jobs import convert as convert_job
 from train_jobs.convert import convert
 
 
@@ -75,3 +77,24 @@ def test_a_full_disk_leaves_no_version(
     assert entries(home.bundles) == []
     newest, *_ = tracking_runs(home, f"convert {pipeline_run.result['version']}")
     assert newest == "FAILED"
+
+
+def test_what_fails_beside_the_graph_leaves_no_version(
+    pipeline_run: PipelineRun, ray_driver: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying again would make a second version of the same weights."""
+    home, before = pipeline_run.home, versions(pipeline_run.home)
+
+    def full(*_: object) -> list[Path]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(convert_job, "write_evaluation_report", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        convert(ConvertSettings(source="pipeline-digits", name="unreported", variants="fp32"), home)
+    assert versions(home) == before
+    assert entries(home.bundles) == []
+
+
+def test_a_run_is_converted_on_its_own_data(pipeline_run: PipelineRun, ray_driver: LocalCluster) -> None:
+    with pytest.raises(BadInput, match="--data is for versions"):
+        convert(ConvertSettings(source="pipeline-digits", data="digits"), pipeline_run.home)
