@@ -97,7 +97,7 @@ def carve(
         if keys is None:
             members = np.random.default_rng([seed, label]).permutation(members)
         else:
-            members = members[np.argsort([_place(keys[index], seed) for index in members], kind="stable")]
+            members = members[np.argsort([_place(keys[index], seed) for index in members.tolist()], kind="stable")]
         total = len(members)
         if total <= len(shares):
             raise BadDataset(

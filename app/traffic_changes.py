@@ -75,7 +75,7 @@ def promoted(traffic: TrafficFile, version: str) -> TrafficFile:
         else:
             each = each.model_copy(update={"weight": share[each.version]})
         versions.append(each)
-    return _changed(traffic, versions=versions)
+    return _changed(traffic, versions=versions, shadow=_shadow_besides(traffic, version), former=former.version)
 
 
 def stopped(traffic: TrafficFile, version: str) -> TrafficFile:
@@ -90,9 +90,9 @@ def removed(traffic: TrafficFile, version: str) -> TrafficFile:
     if version in traffic.quality.versions:
         raise BadInput(f"version {version} answers a `quality`; change that first")
     without = stopped(traffic, version)
-    shadow = traffic.shadow if traffic.shadow and traffic.shadow.version != version else None
     versions = [each for each in without.versions if each.version != version]
-    return _changed(without, versions=versions, shadow=shadow)
+    former = traffic.former if traffic.former != version else ""
+    return _changed(without, versions=versions, shadow=_shadow_besides(traffic, version), former=former)
 
 
 def shadowed(traffic: TrafficFile, shadow: Shadow | None) -> TrafficFile:
@@ -131,6 +131,11 @@ def _as_champion(version: TrafficVersion, weight: float) -> TrafficVersion:
 
 def _without_champion(aliases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(alias for alias in aliases if alias != CHAMPION)
+
+
+def _shadow_besides(traffic: TrafficFile, version: str) -> Shadow | None:
+    """The shadow, unless it is this version, which is gone or answers everybody."""
+    return traffic.shadow if traffic.shadow and traffic.shadow.version != version else None
 
 
 def _find(traffic: TrafficFile, version: str) -> TrafficVersion | None:

@@ -101,6 +101,8 @@ class TrafficFile(Strict):
     model: str = ""
     """The registry's name of the model."""
     versions: tuple[TrafficVersion, ...] = ()
+    former: str = ""
+    """The champion before this one, while it is deployed: what a rollback goes back to."""
     buckets: Runs = ()
     """Which version each bucket of users has; empty for one run a version, in order."""
     shadow: Shadow | None = None
@@ -131,6 +133,8 @@ class TrafficFile(Strict):
     def _named(self) -> Iterator[tuple[str, str]]:
         if self.shadow is not None:
             yield "shadow", self.shadow.version
+        if self.former:
+            yield "former", self.former
         for version in sorted(self.quality.versions):
             yield "quality", version
 

@@ -159,7 +159,6 @@ def put_live(
     version: str,
     bundle_uri: str,
     aliases: tuple[str, ...] = (),
-    variant: str = "fp32",
     port: int,
     scale: Scale | None = None,
     options: Mapping[str, Any] | None = None,
@@ -168,13 +167,17 @@ def put_live(
 ) -> str:
     """Gives all traffic to one version, as champion, and returns the URL once it answers there.
 
+    Where it is the champion already, the traffic stays as it is and only scale and options change.
+
     `check` is called with the URL. Raises what it and `change` raise, and ClusterError when the service does
     not get ready; what was served before is then served again.
     """
 
-    def alone(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
-        champion = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
-        return replaced(traffic, model, champion)
+    def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
+        live = traffic.champion
+        if live is not None and (traffic.model, live.version, live.bundle_uri) == (model, version, bundle_uri):
+            return traffic
+        return replaced(traffic, model, place(running, version=version, bundle_uri=bundle_uri, aliases=aliases))
 
     def answers_and_passes(url: str) -> None:
         wait_until_answering(url)
@@ -184,7 +187,7 @@ def put_live(
     change(
         client,
         home,
-        alone,
+        as_champion,
         address=address,
         scale=scale,
         version=version,

@@ -6,7 +6,7 @@ A bearer token opens them, `MANTA_ADMIN_TOKEN` in the cluster's environment; wit
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -28,6 +28,8 @@ class AdminOff(MantaError):
 
 class Control(Protocol):
     async def call(self, method: str, *arguments: Any) -> Any: ...
+
+    async def change(self, kind: str, values: Mapping[str, Any]) -> Any: ...
 
 
 Operation = Callable[[Request], Awaitable[Any]]
@@ -65,13 +67,13 @@ class AdminApi:
     def _change(self, kind: str) -> Operation:
         async def operation(request: Request) -> Any:
             body = await self._bodies.read(request)
-            return await self._control.call("change", kind, read_object(body) if body else {})
+            return await self._control.change(kind, read_object(body) if body else {})
 
         return operation
 
     async def _put_traffic(self, request: Request) -> Any:
         """All of it that can be declared: weights, shadow, quality and guardrails of versions that are deployed."""
-        return await self._control.call("change", "traffic", read_object(await self._bodies.read(request)))
+        return await self._control.change("traffic", read_object(await self._bodies.read(request)))
 
     async def _operation(self, request: Request) -> Any:
         identifier = request.query_params.get("id")

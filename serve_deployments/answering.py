@@ -113,8 +113,8 @@ class _Question:
     async def _stand_in(self) -> Asked:
         if self.champion is None:
             raise ClusterError("no version that could answer is available")
-        rows = await self._ask(self.versions[self.champion], Arm.CHAMPION, self.pixels)
-        return Asked(_scored(rows, self.champion), Arm.CHAMPION)
+        rows = await self._ask(self.versions[self.champion], Arm.STAND_IN, self.pixels)
+        return Asked(_scored(rows, self.champion), Arm.STAND_IN)
 
     async def _try(self, name: str, arm: Arm, pixels: list[np.ndarray]) -> list[np.ndarray] | None:
         """The version's rows, or None when it does not answer, which is counted and remembered."""
@@ -157,7 +157,8 @@ class _Question:
             raise
         except asyncio.CancelledError:
             # The time limit of a challenger arrives as a cancellation as well, but then time is up.
-            late = arm is not Arm.CHAMPION and time.perf_counter() - started >= self.challenger_timeout_s
+            limited = arm not in (Arm.CHAMPION, Arm.STAND_IN)
+            late = limited and time.perf_counter() - started >= self.challenger_timeout_s
             outcome = "timeout" if late else "cancelled"
             raise
         else:

@@ -15,13 +15,17 @@ QUALITIES = ("fast", "accurate", "ensemble", "auto")
 
 
 class Arm(StrEnum):
-    """Why a version was asked. The first two are the A/B test; what others answer says nothing about it."""
+    """Why a version was asked. The first two are the A/B test; what others answer says nothing about it.
+
+    The champion in place of a version that does not answer is a stand-in: what such a version cannot do is not chance.
+    """
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
     PINNED = "pinned"
     QUALITY = "quality"
     SHADOW = "shadow"
+    STAND_IN = "stand_in"
 
 
 TESTED = (Arm.CHAMPION, Arm.CHALLENGER)

@@ -15,6 +15,7 @@ from app.replicas import Replicas
 from app.strict_model import Strict, first_complaint
 from app.traffic_changes import (
     added,
+    percent_of,
     promoted,
     removed,
     replaced,
@@ -38,6 +39,8 @@ class ChangeRequest:
     """In a few words, for the log of decisions."""
     why: str
     scale: Scale | None = None
+    version: str | None = None
+    """The one that gets the scale where it runs already."""
 
 
 class _Request(Strict):
@@ -68,8 +71,8 @@ class Deploy(_Request):
     """The immutable bundle: whoever asks has looked the version up in the registry."""
     model: str = Field(default="", max_length=200)
     variant: str = "fp32"
-    weight: float = Field(default=0.0, ge=0, le=100)
-    """Percent of the traffic."""
+    weight: float | None = Field(default=None, ge=0, le=100)
+    """Percent of the traffic. Unless given, what it has: nothing, where it does not run yet."""
     shadow: float | None = Field(default=None, gt=0, le=1)
     """Share of the requests that it is asked a copy of."""
     replicas: int | str | None = None
@@ -77,7 +80,7 @@ class Deploy(_Request):
     threads: int | None = Field(default=None, ge=1)
 
     def describe(self) -> str:
-        return f"version {self.version} is deployed at {self.weight:g} %"
+        return f"version {self.version} is deployed" + ("" if self.weight is None else f" at {self.weight:g} %")
 
     def make(self, traffic: TrafficFile, running: Running) -> TrafficFile:
         placed = place(running, version=self.version, bundle_uri=self.bundle_uri, variant=self.variant)
@@ -85,7 +88,8 @@ class Deploy(_Request):
             return replaced(traffic, self.model, placed)
         if self.model and traffic.model and self.model != traffic.model:
             raise BadInput(f"the service has versions of {traffic.model}; {self.model} needs a service of its own")
-        after = added(traffic, placed, self.weight)
+        share = percent_of(traffic).get(self.version, 0.0) if self.weight is None else self.weight
+        after = added(traffic, placed, share)
         if self.shadow is None:
             return after
         return shadowed(after, Shadow(version=self.version, share=self.shadow))
@@ -214,6 +218,7 @@ def parse(kind: str, values: Mapping[str, Any]) -> ChangeRequest:
         what=request.describe(),
         why=request.why,
         scale=request.scale,
+        version=request.version if isinstance(request, Deploy) else None,
     )
 
 
@@ -229,7 +234,13 @@ def _guarded(make: Callable[[TrafficFile, Running], TrafficFile], revision: int 
 
 
 def _former_champion(traffic: TrafficFile) -> str:
-    """Raises NotFound when there was none, or when it is not deployed any more."""
+    """Raises NotFound when there was none.
+
+    The traffic file knows it, also where the registry did not follow; but not of one that was replaced by `manta serve`
+    and deployed again.
+    """
+    if traffic.former:
+        return traffic.former
     champion = traffic.champion
     log = read_promotions(Home.from_env().promotion_log)
     for promotion in reversed(log):

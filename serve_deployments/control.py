@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -20,7 +21,7 @@ import ray
 
 from app.ab_test import Comparison, compare
 from app.config import Home
-from app.errors import BadInput, ClusterError, MantaError, NotFound
+from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound
 from app.feedback import Feedback
 from app.traffic_changes import percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile
@@ -71,6 +72,7 @@ class Control:
         # The database has one writer, and so has the service.
         self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._changing = asyncio.Lock()
+        self._following = asyncio.Lock()
         self._operations: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._serve = ServeClient(_dashboard_url())
@@ -147,8 +149,13 @@ class Control:
     # What changes the service. Each answers with an operation at once, because starting a version takes a while.
 
     @_answers
-    async def change(self, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The operation. Raises what is wrong with the request itself, where that turns out at once."""
+    async def change(self, kind: str, values: Mapping[str, Any], deadline: float = math.inf) -> dict[str, Any]:
+        """The operation. Raises what is wrong with the request itself, where that turns out at once.
+
+        deadline: in Unix time, when the caller stops waiting. Raises Conflict after it: it may have been repeated.
+        """
+        if time.time() > deadline:
+            raise Conflict("the request came too late, after whoever asked had been told that it failed")
         request = parse(kind, values)
         identifier = uuid.uuid4().hex
         if len(self._operations) >= _KEPT_OPERATIONS:
@@ -189,11 +196,18 @@ class Control:
         async with self._changing:
             before = await self._current_traffic()
             traffic = await asyncio.to_thread(
-                change, self._serve, self._home, request.make, scale=request.scale, on_progress=on_progress
+                change,
+                self._serve,
+                self._home,
+                request.make,
+                scale=request.scale,
+                version=request.version,
+                on_progress=on_progress,
             )
             logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
             not_written = await self._write_down(traffic, request)
-        not_followed = await self._follow(before, traffic, request)
+        async with self._following:  # in the order of the changes: a lock lets in who came first
+            not_followed = await self._follow(before, traffic, request)
         return traffic, "; ".join(each for each in (not_written, not_followed) if each) or None
 
     async def _write_down(self, traffic: TrafficFile, request: ChangeRequest) -> str | None:
@@ -296,14 +310,19 @@ class Control:
         return {"since": began, "model": traffic.model, "percent": percent_of(traffic), **_as_values(comparison)}
 
     def _experiment_began(self, traffic: TrafficFile) -> float:
-        """When the present champion met the present challengers: what was answered before says nothing of them."""
-        challengers = sorted(each.version for each in traffic.challengers)
-        who = f"{traffic.model} {traffic.champion.version if traffic.champion else ''} {' '.join(challengers)}"
-        known = self._store.text(_EXPERIMENT)
-        if known is not None and known.partition("\t")[2] == who:
-            return float(known.partition("\t")[0])
+        """When the present graphs met with the present shares: what was answered before says nothing of them.
+
+        While no challenger has any traffic, it is the last experiment that is looked at.
+        """
+        graphs = sorted(f"{each.version} {each.application} {each.weight:g}" for each in traffic.challengers)
+        champion = f"{traffic.champion.version} {traffic.champion.application}" if traffic.champion else ""
+        who = "; ".join((traffic.model, champion, *graphs))
+        began, _, known = (self._store.text(_EXPERIMENT) or "").partition("\t")
+        if known == who or (known and not graphs):
+            return float(began)
         now = time.time()
-        self._store.save_text(_EXPERIMENT, f"{now}\t{who}")
+        if graphs:
+            self._store.save_text(_EXPERIMENT, f"{now}\t{who}")
         return now
 
     # Reading

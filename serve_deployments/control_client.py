@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -35,11 +37,22 @@ class ControlClient:
         """Raises what `control` refused with, and ClusterError or TimeoutError when it does not answer."""
         return await self._ask(method, arguments, CALL_TIMEOUT_S)
 
-    async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float) -> Any:
-        # In a context of its own, since a client that leaves must not cancel a change that has begun.
+    async def change(self, kind: str, values: Mapping[str, Any]) -> Any:
+        """Like `call`. It goes on though the caller leaves, and is refused when it arrives later than this waits."""
+        arguments = (kind, values, time.time() + CALL_TIMEOUT_S)
+        return await self._ask("change", arguments, CALL_TIMEOUT_S, until_done=True)
+
+    async def _ask(self, method: str, arguments: tuple[Any, ...], timeout_s: float, *, until_done: bool = False) -> Any:
+        """until_done: it is not cancelled when nobody waits for the reply any more."""
+        # In a context of its own, where a client that leaves does not cancel it.
         task = asyncio.get_running_loop().create_task(self._remote(method, arguments), context=contextvars.Context())
-        async with asyncio.timeout(timeout_s):
-            reply: Reply = await asyncio.shield(task)
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply: Reply = await asyncio.shield(task)
+        except (TimeoutError, asyncio.CancelledError):
+            if not until_done:  # without a `control`, Serve would keep it, and what it carries, for ever
+                task.cancel()
+            raise
         if "error" in reply:
             raise error_named(reply["error"], reply["message"])
         return reply["result"]

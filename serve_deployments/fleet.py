@@ -1,15 +1,17 @@
 """All versions a router may send to, and the change from one traffic file to the next.
 
 A new traffic file takes effect as a whole, once every version that it gives traffic has answered a
-warm-up. Until then, and when it cannot be used at all, the former one stays. Nothing here raises
-into Serve: a replica whose `reconfigure` raises is restarted for ever.
+warm-up. Until then, and when it cannot be used at all, the former one stays. A router that has none
+yet begins with the champion, which stands in for whoever is missing. Nothing here raises into Serve:
+a replica whose `reconfigure` raises is restarted for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,8 @@ logger = logging.getLogger("ray.serve")
 SWITCH_WAIT_S = 10.0
 """How long `apply` waits for the change: a new router replica takes requests only after it."""
 RETRY_S = 0.5
+MISSING_RETRY_S = 5.0
+"""Between two attempts to reach a version that is left out."""
 COUNT_INTERVAL_S = 0.25
 
 
@@ -91,10 +95,12 @@ class Fleet:
         except ValidationError as error:
             self._report(f"the traffic file is not valid: {first_complaint(error)}")
             return
-        self._switch = asyncio.create_task(self._switch_to(traffic))
-        await asyncio.wait([self._switch], timeout=SWITCH_WAIT_S)
+        in_effect = asyncio.Event()
+        self._switch = asyncio.create_task(self._switch_to(traffic, in_effect))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(in_effect.wait(), SWITCH_WAIT_S)
 
-    async def _switch_to(self, traffic: TrafficFile) -> None:
+    async def _switch_to(self, traffic: TrafficFile, in_effect: asyncio.Event) -> None:
         """Tries until it works or a newer file comes: the application may still be starting."""
         while True:
             try:
@@ -110,30 +116,58 @@ class Fleet:
         for spec in traffic.versions:  # only now: until all are there, the former weights hold
             if spec.version in versions:
                 versions[spec.version].spec = spec
-        self.deployed = Deployed(traffic, versions, Assignment(traffic, available=versions))
-        self.problem = None
+        self._put_into_effect(traffic, versions)
         shares = ", ".join(f"{spec.version} at {spec.weight:g}" for spec in traffic.versions)
         logger.info("revision %d is in effect: %s", traffic.revision, shares or "no versions")
+        in_effect.set()
+        while missing := [spec for spec in traffic.versions if spec.version not in self.deployed.versions]:
+            await asyncio.sleep(MISSING_RETRY_S)
+            await self._add(missing)
+
+    def _put_into_effect(self, traffic: TrafficFile, versions: Mapping[str, ServedVersion]) -> None:
+        self.deployed = Deployed(traffic, versions, Assignment(traffic, available=versions))
+        missing = [name for name in traffic.weights if name not in versions]
+        self.problem = f"the champion stands in for {', '.join(missing)}: not reached yet" if missing else None
+
+    async def _add(self, missing: Sequence[TrafficVersion]) -> None:
+        """Those of a file in effect that can be reached now."""
+        for spec in missing:
+            versions = dict(self.deployed.versions)
+            try:
+                versions[spec.version] = await self._warm(spec, versions)
+            except MantaError as error:
+                logger.warning("version %s is still left out: %s", spec.version, error)
+            except Exception:
+                logger.exception("version %s is still left out", spec.version)
+            else:
+                self._put_into_effect(self.deployed.traffic, versions)
+                logger.info("version %s is not left out any more", spec.version)
 
     async def _prepare(self, traffic: TrafficFile) -> dict[str, ServedVersion]:
-        """All versions of the file; those with traffic, and the champion, are warm and alike. Raises MantaError."""
+        """All versions of the file, warm and alike, but for those that can be left out. Raises MantaError."""
         prepared: dict[str, ServedVersion] = {}
         # The champion comes first: it is what the others must be like.
         for spec in sorted(traffic.versions, key=lambda spec: CHAMPION not in spec.aliases):
-            needed = spec.weight > 0 or CHAMPION in spec.aliases
+            # To wait for a challenger is worth it where the former file serves meanwhile.
+            needed = CHAMPION in spec.aliases or (
+                spec.weight > 0 and (traffic.champion is None or bool(self.deployed.versions))
+            )
             try:
-                version = await self._reuse_or_open(spec)
-                if prepared:
-                    first, reference = next(iter(prepared.items()))
-                    check_alike(spec.version, version.manifest, first, reference.manifest)
-                await version.warm_up()
+                prepared[spec.version] = await self._warm(spec, prepared)
             except MantaError as error:
                 if needed:
                     raise
-                logger.warning("version %s gets no traffic and is left out: %s", spec.version, error)
-                continue
-            prepared[spec.version] = version
+                logger.warning("version %s is left out: %s", spec.version, error)
         return prepared
+
+    async def _warm(self, spec: TrafficVersion, others: Mapping[str, ServedVersion]) -> ServedVersion:
+        """Raises MantaError when it cannot be reached, or is not like the others."""
+        version = await self._reuse_or_open(spec)
+        if others:
+            first, reference = next(iter(others.items()))
+            check_alike(spec.version, version.manifest, first, reference.manifest)
+        await version.warm_up()
+        return version
 
     async def _reuse_or_open(self, spec: TrafficVersion) -> ServedVersion:
         known = self.deployed.versions.get(spec.version)

@@ -103,17 +103,21 @@ class Service:
         self, deployed: Deployed, assigned: Assigned, images: Sequence[bytes]
     ) -> tuple[list[Classified | BadImage], Arm]:
         """Decodes and asks; and which arm answered."""
+        arm = assigned.arm if isinstance(assigned, Single) else Arm.QUALITY
         if not images:
-            return [], assigned.arm if isinstance(assigned, Single) else Arm.QUALITY
+            return [], arm
         if isinstance(assigned, Single) and assigned.version == deployed.assignment.champion:
             # Decoding costs more than refusing: at overload it would leave no time for those that can be answered.
             deployed.versions[assigned.version].batcher.check_room(len(images))
         started = time.perf_counter()
         decoded = await self._decoder.decode(images, deployed.manifest.input)
         self.tally.observe("manta_stage_seconds", ("", "decode"), time.perf_counter() - started)
+        bad = [image for image in decoded if not isinstance(image, Decoded)]
+        if bad:
+            self.tally.count("manta_bad_images", by=len(bad))
+        if len(bad) == len(decoded):
+            return list(bad), arm
         pixels = [image.pixels for image in decoded if isinstance(image, Decoded)]
-        if len(pixels) < len(decoded):
-            self.tally.count("manta_bad_images", by=len(decoded) - len(pixels))
         asked = await self._ask(deployed, assigned, pixels)
         scored = iter(asked.rows)
         rows = [
@@ -130,7 +134,7 @@ class Service:
         shadow = deployed.traffic.shadow
         if shadow is not None and asked.arm in TESTED and pixels:
             version = deployed.versions.get(shadow.version)
-            if version is not None:
+            if version is not None and asked.rows[0].version != shadow.version:  # a challenger may be the shadow too
                 self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])
         return asked
 

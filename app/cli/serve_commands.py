@@ -74,9 +74,10 @@ def serve(
     """Put a version live and make it the champion.
 
     It takes all traffic, on the running cluster or on one that is started and stays up. A service that runs
-    changes to it without losing a request, and `manta serve` with the former version changes back. The
-    promotion is logged. `manta deploy` puts a version beside the champion instead. Service options are
-    explained in docs/DEPLOYMENT.md.
+    changes to it without losing a request, and `manta serve` with the former version changes back. Of the
+    version that is the champion already only replicas, threads and options change. The promotion is logged.
+    `manta deploy` puts a version beside the champion instead. Service options are explained in
+    docs/DEPLOYMENT.md.
 
     Example: manta serve digits/2 --set cache_entries=10000 --set allow_origins=https://example.org
     """

@@ -36,8 +36,13 @@ def add_to(app: typer.Typer) -> None:
 def deploy(
     version: Annotated[str, typer.Argument(help="name/3 or name@alias.")],
     weight: Annotated[
-        float, typer.Option(min=0, max=100, help="Percent of the users that it answers; the champion has the rest.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Percent of the users that it answers; the champion has the rest. Unless given, what it has already.",
+        ),
+    ] = None,
     shadow: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the requests that it is asked a copy of, unseen.")
     ] = None,
@@ -53,7 +58,7 @@ def deploy(
     """Start a version beside the champion, with a share of the traffic, as its shadow, or on standby.
 
     It is loaded, warmed and checked before it answers anybody, and refused when its classes or its input differ
-    from the champion's.
+    from the champion's. One that runs already gets the replicas and threads that are given.
 
     Example: manta deploy digits/3 --weight 10
     """

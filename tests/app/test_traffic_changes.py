@@ -118,6 +118,15 @@ def test_the_revision_is_raised_where_a_change_is_put_into_effect(tested: Traffi
     assert (after.revision, after.weights) == (8, changed.weights)
 
 
+def test_a_shadow_that_is_promoted_is_none_any_more(tested: TrafficFile) -> None:
+    """It would be asked everything twice, and agree with itself."""
+    assert promoted(shadowed(tested, Shadow(version="2")), "2").shadow is None
+    third = added(tested, version("3"), 5)
+    kept = promoted(shadowed(third, Shadow(version="3")), "2").shadow
+    assert kept is not None
+    assert kept.version == "3"
+
+
 def test_the_shadow_and_qualities_name_deployed_versions(tested: TrafficFile) -> None:
     with pytest.raises(NotFound):
         shadowed(tested, Shadow(version="9"))

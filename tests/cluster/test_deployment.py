@@ -149,6 +149,17 @@ def test_two_writers_at_once_lose_no_update(client: ServeClient, home: Home) -> 
     assert after.revision == live.revision + 3
 
 
+def test_the_champion_put_live_again_keeps_its_challengers(
+    client: ServeClient, home: Home, port: int, served: dict[str, TrafficVersion]
+) -> None:
+    """As `manta serve` does to change an option: an A/B test goes on."""
+    before = client.state().traffic
+    assert before is not None
+    assert before.challengers
+    put_live(client, home, served["1"], port)
+    assert client.state().traffic == before.after(before)
+
+
 def test_who_waits_too_long_for_another_writer_is_told(home: Home) -> None:
     with changing(home), pytest.raises(ClusterError, match="somebody else"), changing(home, patience_s=0.2):
         raise AssertionError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -140,6 +140,9 @@ class FakeControl:
         if self.failure is not None:
             raise self.failure
         return self.replies[method]
+
+    async def change(self, kind: str, values: Mapping[str, Any]) -> Any:
+        return await self.call("change", kind, values)
 
 
 def asgi(api: HttpApi) -> ASGIApp:

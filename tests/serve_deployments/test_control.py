@@ -1,16 +1,18 @@
-"""Control without a cluster: what it does when its disk is full, and that it goes on."""
+"""Control without a cluster: what it does when its disk is full, that it goes on, and when an A/B test begins."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from app.config import Home
-from app.traffic_changes import added, replaced
+from app.errors import BadInput
+from app.traffic_changes import added, replaced, stopped, weighted
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.serve_client import ServeState
 from serve_deployments import control as control_module
@@ -132,3 +134,25 @@ async def test_a_step_that_fails_does_not_keep_the_others_from_being_done(
     watch.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
+
+
+async def test_other_shares_or_another_graph_begin_a_new_test(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At another hour other images come: what both versions answered before says nothing of the difference."""
+    clock = itertools.count(1000)
+    monkeypatch.setattr("serve_deployments.control.time.time", lambda: float(next(clock)))
+    first = control._experiment_began(TRAFFIC)
+    assert control._experiment_began(TRAFFIC.after(TRAFFIC)) == first
+    assert control._experiment_began(weighted(TRAFFIC, {"2": 20})) == 1000.0
+    int8 = added(TRAFFIC, version("2").model_copy(update={"application": "classifier-2-int8", "variant": "int8"}), 20)
+    assert control._experiment_began(int8) == 1001.0
+    assert control._experiment_began(int8) == 1001.0
+
+
+async def test_to_look_at_a_test_that_was_stopped_does_not_begin_another(control: Control) -> None:
+    first = control._experiment_began(TRAFFIC)
+    assert control._experiment_began(stopped(TRAFFIC, "2")) == first
+    with pytest.raises(BadInput, match="no challenger has any traffic"):
+        control._compare(stopped(TRAFFIC, "2"))
+    assert control._experiment_began(TRAFFIC) == first

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from app.config import Home
-from app.errors import ClusterError, MantaError
-from app.traffic_changes import added, replaced
+from app.errors import ClusterError, MantaError, NotFound
+from app.replicas import Replicas
+from app.traffic_changes import added, promoted, removed, replaced
 from app.traffic_file import TrafficFile
 from cluster.serve_document import place
 from serve_deployments import control as control_module
 from serve_deployments.batch_statistics import BatchStatistics, SentBatch
+from serve_deployments.change_requests import parse
 from serve_deployments.control import Control
 from serve_deployments.metrics import Tally
 from serve_deployments.report import Report
@@ -32,8 +35,10 @@ class Deployment:
         self.failure: MantaError | None = None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.options: dict[str, Any] = {}
 
-    def change(self, _client: object, _home: Home, make: Callable[..., TrafficFile], **_: Any) -> TrafficFile:
+    def change(self, _client: object, _home: Home, make: Callable[..., TrafficFile], **options: Any) -> TrafficFile:
+        self.options = options
         self.may_go_on.wait(10)
         if self.failure is not None:
             raise self.failure
@@ -81,6 +86,33 @@ async def test_a_change_is_an_operation(control: Control) -> None:
     assert (operation["state"], operation["percent"]) == ("done", {"1": 95, "2": 5})
     assert await control.operation(operation["id"]) == reply
     assert (await control.operation("another"))["error"] == "NotFound"
+
+
+async def test_a_change_that_comes_too_late_is_none(control: Control) -> None:
+    """Whoever asked was told that it failed, and has perhaps asked again: a rollback twice is none."""
+    reply = await control.change("weights", {"percent": {"2": 5}}, time.time() - 1)
+    assert reply["error"] == "Conflict"
+    assert control._traffic == LIVE
+
+
+async def test_a_version_that_runs_keeps_its_share_and_gets_its_replicas(
+    control: Control, deployment: Deployment
+) -> None:
+    values = {"version": "2", "bundle_uri": "/2", "replicas": "1:4"}
+    operation = (await control.change("deploy", values))["result"]
+    assert operation["percent"] == {"1": 50, "2": 50}
+    assert deployment.options["version"] == "2"
+    assert deployment.options["scale"].replicas == Replicas(1, 4)
+
+
+def test_a_rollback_goes_to_the_champion_before_though_the_registry_knows_nothing(home: Home) -> None:
+    """The promotion log is written by the registry, which may have been away."""
+    traffic = promoted(LIVE, "2")
+    assert parse("rollback", {}).make(traffic, {}).champion == traffic["1"].model_copy(
+        update={"weight": 100.0, "aliases": ("champion",)}
+    )
+    with pytest.raises(NotFound, match="knows of no champion before"):
+        parse("rollback", {}).make(removed(traffic, "1"), {})
 
 
 async def test_a_service_that_fails_is_a_failed_operation(control: Control, deployment: Deployment) -> None:

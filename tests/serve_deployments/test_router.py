@@ -98,7 +98,7 @@ def applications(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application
         return deployed.clients[application]
 
     monkeypatch.setattr(ClassifierClient, "connect", connect)
-    monkeypatch.setattr(fleet_module, "SWITCH_WAIT_S", 0.2)
+    monkeypatch.setattr(fleet_module, "SWITCH_WAIT_S", 0.5)
     monkeypatch.setattr(fleet_module, "RETRY_S", 0.01)
     monkeypatch.setattr(fleet_module, "COUNT_INTERVAL_S", 0.01)
     return deployed
@@ -194,6 +194,28 @@ async def test_a_version_that_is_not_there_gets_no_traffic(service: Service, app
     await until(lambda: service.fleet.traffic.revision == 2)
     assert await answered_by(service) == "2"
     assert service.readiness().details["problem"] is None
+
+
+async def test_a_router_without_a_former_file_begins_with_the_champion(
+    service: Service, applications: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that starts while a challenger is away: nobody would be answered until that comes back."""
+    monkeypatch.setattr(fleet_module, "MISSING_RETRY_S", 0.01)
+    applications.deploy("1")
+    for missing in "23":
+        write_colour_bundle(applications.root / missing)
+    started = time.monotonic()
+    await service.fleet.apply(applications.traffic(1, **{"1": 0.01, "2": 1, "3": 0}))
+    assert await answered_by(service) == "1"
+    assert service.readiness().reason is None
+    assert "the champion stands in for 2" in str(service.readiness().details["problem"])
+    applications.deploy("3")
+    await until(lambda: len(service.fleet.versions) == 2)
+    assert (await service.classify([colour_png(0)], Caller("r", version="3"))).version == "3"
+    applications.deploy("2")
+    await until(lambda: service.readiness().details["problem"] is None)
+    assert await answered_by(service) == "2"
+    assert time.monotonic() - started < 20
 
 
 async def test_a_missing_or_damaged_bundle_is_named(service: Service, applications: Applications) -> None:
@@ -377,6 +399,28 @@ async def test_without_the_accurate_version_the_cascade_still_answers(
     assert (await service.classify([grey], Caller("r", quality="auto"))).version == "1"
 
 
+async def test_nobody_is_asked_about_an_image_that_cannot_be_read(service: Service, applications: Applications) -> None:
+    """Nor does a version that fails get well by answering nothing."""
+    applications.deploy("1")
+    challenger = applications.deploy("2")
+    file = applications.traffic(1, **{"1": 1, "2": 1})
+    await service.fleet.apply({**file, "quality": {"ensemble": {"1": 3, "2": 1}}})
+    before = set(service.tally.counters)
+    answer = await service.classify([b"no image"], Caller("r", quality="ensemble"))
+    assert isinstance(answer.rows[0], BadImage)
+    assert set(service.tally.counters) - before == {("manta_bad_images", ())}
+    assert challenger.calls == [1], "its warm-up"
+
+
+async def test_a_challenger_that_is_the_shadow_too_is_not_asked_twice(
+    service: Service, applications: Applications
+) -> None:
+    _, challenger = await two_versions(service, applications, shadow={"version": "2", "share": 1.0})
+    assert await answered_by(service) == "2"
+    await asyncio.sleep(0.05)
+    assert challenger.calls == [1, 1], "a warm-up, and the answer"
+
+
 async def test_an_ensemble_is_the_weighted_mean_of_those_that_answer(
     service: Service, applications: Applications
 ) -> None:
@@ -497,7 +541,7 @@ async def test_pixels_are_assigned_degraded_copied_and_noted_as_files_are(
     assert [(each.request_id, each.image_index, each.version, each.arm, each.class_id) for each in logged] == [
         ("r1", 0, "2", "challenger", 2),
         ("r1", 1, "2", "challenger", 0),
-        ("r2", 0, "1", "champion", 1),
+        ("r2", 0, "1", "stand_in", 1),
     ]
 
 
