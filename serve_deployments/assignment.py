@@ -68,7 +68,7 @@ class Assignment:
     """The traffic file, ready to be asked for each request."""
 
     def __init__(self, traffic: TrafficFile, available: Collection[str] = ()) -> None:
-        """available: versions of the file that were opened; one without a weight may be missing."""
+        """available: versions of the file that were opened; all but the champion may be missing."""
         self._traffic = traffic
         champion = traffic.champion
         singles = {
