@@ -173,14 +173,17 @@ def put_live(
     not get ready; what was served before is then served again.
     """
 
+    revision = 0
+
     def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
-        live = traffic.champion
+        nonlocal revision
+        revision, live = traffic.revision + 1, traffic.champion
         if live is not None and (traffic.model, live.version, live.bundle_uri) == (model, version, bundle_uri):
             return traffic
         return replaced(traffic, model, place(running, version=version, bundle_uri=bundle_uri, aliases=aliases))
 
     def answers_and_passes(url: str) -> None:
-        wait_until_answering(url)
+        wait_until_answering(url, revision=revision)  # the former champion answers too, until a router has switched
         check(url)
 
     address = Address(port=port, grpc_port=grpc_port() or client.state().grpc_port)

@@ -116,9 +116,10 @@ class ServeClient:
             time.sleep(_POLL_S)
 
 
-def wait_until_answering(url: str, *, timeout_s: float = 30.0) -> None:
+def wait_until_answering(url: str, *, revision: int = 0, timeout_s: float = 30.0) -> None:
     """Returns when `GET <url>/health/ready` is 200: the whole way, from the proxy to the champion.
 
+    revision: of the traffic file that the router has to have in effect, or a later one.
     Raises ClusterError after `timeout_s` with what came instead.
     """
     deadline, answer = time.monotonic() + timeout_s, "nothing"
@@ -129,11 +130,12 @@ def wait_until_answering(url: str, *, timeout_s: float = 30.0) -> None:
             except httpx.HTTPError as error:
                 answer = str(error) or type(error).__name__
             else:
-                if response.status_code == 200:
+                if response.status_code == 200 and (not revision or response.json()["revision"] >= revision):
                     return
                 answer = f"{response.status_code} {response.text[:200]}"
             time.sleep(_POLL_S)
-    raise ClusterError(f"{url}/health/ready is not 200 after {timeout_s:.0f} s: {answer}")
+    wanted = f"200 at revision {revision}" if revision else "200"
+    raise ClusterError(f"{url}/health/ready is not {wanted} after {timeout_s:.0f} s: {answer}")
 
 
 def _why(application: ServedApplication | None) -> str:
