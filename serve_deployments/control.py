@@ -73,6 +73,8 @@ class Control:
         self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._changing = asyncio.Lock()
         self._following = asyncio.Lock()
+        self._to_follow: tuple[str, str, str, str] | None = None
+        """(model, version, who, why) of the last promotion, until the registry has it."""
         self._operations: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._serve = ServeClient(_dashboard_url())
@@ -228,20 +230,37 @@ class Control:
         was, now = before.champion if before else None, after.champion
         if now is None or (was is not None and was.version == now.version):
             return None
+        self._to_follow = (after.model, now.version, request.who, request.why)
         try:
-            await _promote.remote(str(self._home.root), after.model, now.version, request.who, request.why)
+            await self._promote_in_registry()
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             logger.exception("the registry's champion was not moved")
-            return f"version {now.version} is live, but the registry's champion was not moved: {cause}"
+            return f"version {now.version} is live, but the registry's champion is not moved yet: {cause}"
         return None
+
+    async def _promote_in_registry(self) -> None:
+        if self._to_follow is not None:
+            await _promote.remote(str(self._home.root), *self._to_follow)
+            self._to_follow = None
+
+    async def _follow_again(self) -> None:
+        """What the registry missed while it was away."""
+        async with self._following:
+            await self._promote_in_registry()
 
     # What it does by itself
 
     async def _watch_all(self) -> None:
         """Guardrails every second; what others changed, and what is to be kept or is too old, now and then."""
         rounds = 0
-        steps = ((1, self._guard_all), (5, self._refresh), (5, self._keep_counts), (60, self._forget))
+        steps = (
+            (1, self._guard_all),
+            (5, self._refresh),
+            (5, self._keep_counts),
+            (60, self._follow_again),
+            (60, self._forget),
+        )
         while True:
             await asyncio.sleep(1.0)
             rounds += 1

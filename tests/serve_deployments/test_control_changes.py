@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +114,25 @@ def test_a_rollback_goes_to_the_champion_before_though_the_registry_knows_nothin
     )
     with pytest.raises(NotFound, match="knows of no champion before"):
         parse("rollback", {}).make(removed(traffic, "1"), {})
+
+
+async def test_the_registry_follows_when_it_is_back(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, promoted_in_registry = True, []
+
+    async def promote(_home: str, *promotion: str) -> None:
+        if away:
+            raise ClusterError("the registry is away")
+        promoted_in_registry.append(promotion)
+
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=promote))
+    operation = (await control.change("promote", {"version": "2", "who": "ann", "why": "better"}))["result"]
+    assert "the registry's champion is not moved yet: the registry is away" in operation["warning"]
+    with pytest.raises(ClusterError):
+        await control._follow_again()
+    away = False
+    await control._follow_again()
+    await control._follow_again()
+    assert promoted_in_registry == [("colours", "2", "ann", "better")]
 
 
 async def test_a_service_that_fails_is_a_failed_operation(control: Control, deployment: Deployment) -> None:
