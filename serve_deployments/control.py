@@ -240,9 +240,15 @@ class Control:
         return None
 
     async def _promote_in_registry(self) -> None:
-        if self._to_follow is not None:
+        if self._to_follow is None:
+            return
+        try:
             await _promote.remote(str(self._home.root), *self._to_follow)
-            self._to_follow = None
+        except Exception as error:
+            if isinstance(getattr(error, "cause", None) or error, NotFound):  # a version that it will never have
+                self._to_follow = None
+            raise
+        self._to_follow = None
 
     async def _follow_again(self) -> None:
         """What the registry missed while it was away."""
@@ -258,8 +264,8 @@ class Control:
             (1, self._guard_all),
             (5, self._refresh),
             (5, self._keep_counts),
-            (60, self._follow_again),
             (60, self._forget),
+            (300, self._follow_again),
         )
         while True:
             await asyncio.sleep(1.0)

@@ -135,6 +135,17 @@ async def test_the_registry_follows_when_it_is_back(control: Control, monkeypatc
     assert promoted_in_registry == [("colours", "2", "ann", "better")]
 
 
+async def test_a_version_that_the_registry_does_not_know_is_not_tried_again(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def promote(*_: str) -> None:
+        raise NotFound("colours/2 is not registered")
+
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=promote))
+    assert "not registered" in (await control.change("promote", {"version": "2"}))["result"]["warning"]
+    await control._follow_again()
+
+
 async def test_a_service_that_fails_is_a_failed_operation(control: Control, deployment: Deployment) -> None:
     deployment.failure = ClusterError("classifier-2 did not start: self-test")
     operation = (await control.change("weights", {"percent": {"2": 5}}))["result"]
