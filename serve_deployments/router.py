@@ -112,12 +112,11 @@ class Service:
         started = time.perf_counter()
         decoded = await self._decoder.decode(images, deployed.manifest.input)
         self.tally.observe("manta_stage_seconds", ("", "decode"), time.perf_counter() - started)
-        bad = [image for image in decoded if not isinstance(image, Decoded)]
-        if bad:
-            self.tally.count("manta_bad_images", by=len(bad))
-        if len(bad) == len(decoded):
-            return list(bad), arm
         pixels = [image.pixels for image in decoded if isinstance(image, Decoded)]
+        if len(pixels) < len(decoded):
+            self.tally.count("manta_bad_images", by=len(decoded) - len(pixels))
+        if not pixels:
+            return [image for image in decoded if isinstance(image, BadImage)], arm
         asked = await self._ask(deployed, assigned, pixels)
         scored = iter(asked.rows)
         rows = [

@@ -76,7 +76,8 @@ def write_bundle(
     probabilities = predict_in_batches(candidate, test.images)
     sizes = [size for size in PARITY_BATCHES if size <= batch_size_of(test.images)]
     in_batches = max_difference(reference, candidate, test.images, sizes)
-    max_error = float(np.max([in_batches, np.abs(expected - probabilities).max()]))  # of NaN where there is any
+    answers = compare_answers(probabilities, expected, test.labels)
+    max_error = float(np.max([in_batches, answers.max_error]))  # NaN where there is any
     onnx_accuracy = accuracy(probabilities, test.labels)
     require(
         [
@@ -92,7 +93,7 @@ def write_bundle(
         bytes=(folder / MODEL_FILE).stat().st_size,
         accuracy=onnx_accuracy,
         max_error=max_error,
-        mean_error=compare_answers(probabilities, expected, test.labels).mean_error,
+        mean_error=answers.mean_error,
         latency_ms=latency_ms(candidate, test.images, LATENCY_BATCHES),
     )
     manifest = write_manifest(folder, dataclasses.replace(manifest, variants={"fp32": variant}))

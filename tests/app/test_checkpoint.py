@@ -17,22 +17,14 @@ import torch
 from app.checkpoint import EpochReport, ModelCard, load, read_model, save, weights_only
 from app.errors import BadInput, BrokenBundle, NotFound
 from app.models import build_classifier
+from tests.app.epochs import epoch_report
 from tests.app.image_trees import entries
 
 CARD = ModelCard(architecture="custom_cnn", labels=("a", "b"), input_size=(8, 9))
 
 
 def report(accuracy: float, loss: float) -> EpochReport:
-    return EpochReport(
-        epoch=1,
-        lr=0.1,
-        train_loss=1,
-        train_accuracy=0.5,
-        val_loss=loss,
-        val_accuracy=accuracy,
-        seconds=1,
-        images_per_second=1,
-    )
+    return epoch_report(1, val_loss=loss, val_accuracy=accuracy)
 
 
 @pytest.fixture

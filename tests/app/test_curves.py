@@ -11,19 +11,13 @@ import pytest
 from app.checkpoint import EpochReport
 from app.curves import draw_curves
 from app.imaging import decode
+from tests.app.epochs import epoch_report
 
 
 def history(accuracies: list[float]) -> list[EpochReport]:
     return [
-        EpochReport(
-            epoch=number,
-            lr=0.1,
-            train_loss=2 / number,
-            train_accuracy=accuracy / 2,
-            val_loss=3 / number,
-            val_accuracy=accuracy,
-            seconds=1,
-            images_per_second=1,
+        epoch_report(
+            number, train_loss=2 / number, train_accuracy=accuracy / 2, val_loss=3 / number, val_accuracy=accuracy
         )
         for number, accuracy in enumerate(accuracies, 1)
     ]

@@ -6,21 +6,11 @@ import pytest
 
 from app.checkpoint import EpochReport
 from benchmarks.timed_training import TimedTraining
+from tests.app.epochs import epoch_report
 
 
 def epoch(number: int, *, ended: float, seconds: float, share: float) -> EpochReport:
-    return EpochReport(
-        epoch=number,
-        lr=0.1,
-        train_loss=1.0,
-        train_accuracy=0.5,
-        val_loss=1.0,
-        val_accuracy=0.5,
-        seconds=seconds,
-        images_per_second=1.0,
-        compute_share=share,
-        ended=ended,
-    )
+    return epoch_report(number, seconds=seconds, compute_share=share, ended=ended)
 
 
 def test_the_first_epoch_is_left_out_and_the_rest_is_taken_whole() -> None:

@@ -12,6 +12,7 @@ import pytest
 from app.checkpoint import EpochReport
 from app.errors import MantaError
 from app.settings import TrainSettings
+from tests.app.epochs import epoch_report
 from train_jobs import history
 from train_jobs.history import HistoryFollower
 from train_jobs.runs import Run
@@ -24,19 +25,7 @@ def run(tmp_path: Path) -> Run:
 
 def write(run: Run, epochs: int) -> None:
     """As rank 0 does after an epoch."""
-    reports = [
-        EpochReport(
-            epoch=epoch,
-            lr=0.1,
-            train_loss=1.0,
-            train_accuracy=0.5,
-            val_loss=1.0,
-            val_accuracy=0.5,
-            seconds=1.0,
-            images_per_second=1.0,
-        )
-        for epoch in range(1, epochs + 1)
-    ]
+    reports = [epoch_report(epoch) for epoch in range(1, epochs + 1)]
     run.history_file.write_text(json.dumps([asdict(report) for report in reports]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.errors import BadInput
 from app.models import build_net
 from app.search_space import parse_space
 from app.settings import SweepSettings
+from tests.app.epochs import epoch_report
 from train_jobs.runs import Run
 from train_jobs.search import longest, require_changeable, scheduler, searcher, tune_space, within
 from train_jobs.sweeps import Sweep
@@ -106,10 +108,9 @@ def test_asha_knows_its_rungs_again_in_a_sweep_that_goes_on(tmp_path: Path) -> N
 
 def write_history(run: Run, scores: list[float]) -> None:
     """Of a trial whose validation accuracies these are."""
-    rest = {"lr": 0.0, "train_loss": 0.0, "train_accuracy": 0.0, "val_loss": 0.0, "seconds": 1.0}
-    rows = [{"epoch": n, "val_accuracy": score, "images_per_second": 1.0, **rest} for n, score in enumerate(scores, 1)]
+    reports = [epoch_report(number, val_accuracy=score, val_loss=0.0) for number, score in enumerate(scores, 1)]
     run.folder.mkdir(parents=True)
-    run.history_file.write_text(json.dumps(rows))
+    run.history_file.write_text(json.dumps([asdict(report) for report in reports]))
 
 
 def test_population_based_training_varies_what_can_change() -> None:
