@@ -43,6 +43,7 @@ logger = logging.getLogger("ray.serve")
 P = ParamSpec("P")
 _EXPERIMENT = "experiment"
 _KEPT_OPERATIONS = 100
+_POLL_S = 0.1
 
 Method = Callable[Concatenate["Control", P], Awaitable[Any]]
 
@@ -175,7 +176,10 @@ class Control:
         """Returns what is wrong with the request, if that is why it failed."""
         operation = self._operations[identifier]
         try:
-            traffic, warning = await self._apply(request, lambda statuses: operation.update(progress=dict(statuses)))
+            traffic, not_followed = await self._apply(
+                request, lambda statuses: operation.update(progress=dict(statuses))
+            )
+            warnings = [each for each in (not_followed, await self._not_taken_up(traffic.revision)) if each]
         except MantaError as error:
             operation.update(state="failed", error=type(error).__name__, message=str(error))
             return error if error.http_status < 500 else None
@@ -184,9 +188,24 @@ class Control:
             operation.update(state="failed", error="ClusterError", message=f"internal error: {type(error).__name__}")
         else:
             operation.update(state="done", traffic=traffic.model_dump(mode="json"), percent=percent_of(traffic))
-            if warning is not None:
-                operation.update(warning=warning)
+            if warnings:
+                operation.update(warning="; ".join(warnings))
         return None
+
+    async def _not_taken_up(self, revision: int) -> str | None:
+        """Which routers do not follow this revision as it stands, and why, once all had the time to report; or None."""
+        deadline = time.monotonic() + self._args.take_up_s
+        while True:
+            now = time.monotonic()
+            behind = [each for each in self._windows.lately(now) if each.revision < revision or each.problem]
+            if not behind or now >= deadline:
+                break
+            await asyncio.sleep(_POLL_S)
+        told = (
+            f"router {each.router} is at revision {each.revision}: {each.problem or 'why, it did not say'}"
+            for each in behind
+        )
+        return "; ".join(told) or None
 
     async def _apply(
         self, request: ChangeRequest, on_progress: Callable[[Mapping[str, str]], None]

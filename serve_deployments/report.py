@@ -8,6 +8,9 @@ from typing import NamedTuple
 from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.metrics import Gauges, Tally
 
+INTERVAL_S = 1.0
+"""Between two reports of a router."""
+
 
 class LoggedAnswer(NamedTuple):
     """One image's answer, which feedback may be given to."""

@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from app.errors import ClusterError
-from serve_deployments.report import LoggedAnswer
+from serve_deployments.report import INTERVAL_S, LoggedAnswer
 
 logger = logging.getLogger("ray.serve")
 
-INTERVAL_S = 1.0
 KEPT_SECONDS = 10
 """Reports' worth of answers that wait for a `control` that does not answer."""
 

@@ -38,6 +38,8 @@ class ControlArgs(Strict):
 
     answer_after_s: float = Field(default=5.0, gt=0, le=30)
     """Seconds that a change may take before the caller is told to ask again."""
+    take_up_s: float = Field(default=5.0, ge=0, le=60)
+    """Seconds in which every router has to report a change in effect; otherwise the answer names it."""
     longest_window_s: float = Field(default=600.0, gt=0)
     """How far back windows reach."""
 

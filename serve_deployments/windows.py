@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from serve_deployments.batch_statistics import BatchStatistics, summed
 from serve_deployments.metrics import Gauges, Tally
-from serve_deployments.report import Report
+from serve_deployments.report import INTERVAL_S, Report
 
 GONE_AFTER_S = 15.0
 """Seconds without a report after which a router counts as gone: its counts are kept, its gauges are not."""
+LATELY_S = 3 * INTERVAL_S
 
 
 class RouterWindow:
@@ -70,6 +71,10 @@ class Windows:
     def reports(self) -> list[Report]:
         """The newest of each router."""
         return [window.newest for window in self._routers.values()]
+
+    def lately(self, now: float) -> list[Report]:
+        """The newest of each router that surely runs: one that was replaced has not reported for some intervals."""
+        return [window.newest for window in self._routers.values() if window.seen_at >= now - LATELY_S]
 
     def total(self) -> Tally:
         """Everything that was ever counted."""

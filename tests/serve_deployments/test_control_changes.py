@@ -43,7 +43,7 @@ class Deployment:
         self.may_go_on.wait(10)
         if self.failure is not None:
             raise self.failure
-        return make(LIVE, {})
+        return make(LIVE, {}).after(LIVE)
 
 
 @pytest.fixture
@@ -87,6 +87,30 @@ async def test_a_change_is_an_operation(control: Control) -> None:
     assert (operation["state"], operation["percent"]) == ("done", {"1": 95, "2": 5})
     assert await control.operation(operation["id"]) == reply
     assert (await control.operation("another"))["error"] == "NotFound"
+
+
+def report_of(router: str, revision: int, problem: str | None = None) -> Report:
+    return Report(router, revision, problem, Tally(), {}, {}, {}, [])
+
+
+async def test_a_change_is_done_when_every_router_follows_it(control: Control) -> None:
+    await control.report(report_of("a", LIVE.revision))
+    change = asyncio.create_task(control.change("weights", {"percent": {"2": 5}}))
+    done, _ = await asyncio.wait([change], timeout=0.5)
+    assert not done
+    await control.report(report_of("a", LIVE.revision + 1))
+    operation = (await change)["result"]
+    assert operation["state"] == "done"
+    assert "warning" not in operation
+
+
+async def test_routers_that_do_not_follow_a_change_are_named(control: Control) -> None:
+    control._args = ControlArgs(take_up_s=0.2)
+    await control.report(report_of("a", LIVE.revision + 1))
+    await control.report(report_of("b", LIVE.revision, "classifier-2 does not answer"))
+    operation = (await control.change("weights", {"percent": {"2": 5}}))["result"]
+    assert operation["state"] == "done"
+    assert operation["warning"] == f"router b is at revision {LIVE.revision}: classifier-2 does not answer"
 
 
 async def test_a_change_that_comes_too_late_is_none(control: Control) -> None:
