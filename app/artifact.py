@@ -51,7 +51,10 @@ class Lineage:
     """Where a model comes from."""
 
     dataset: str = ""
+    """What it was trained on."""
     dataset_digest: str = ""
+    measured_on: str = ""
+    """Digest of the dataset whose test split the manifest's figures are of, where it is not what it was trained on."""
     git_commit: str = ""
     run_id: str = ""
     parent_version: str = ""
@@ -59,6 +62,11 @@ class Lineage:
     """What was typed to train it."""
     teacher: str = ""
     """The version it was distilled from."""
+
+    @property
+    def measured_digest(self) -> str:
+        """Of the dataset whose test split the manifest's figures are of."""
+        return self.measured_on or self.dataset_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class ArraySplit:
     labels: np.ndarray
 
 
-def digits(seed: int) -> dict[SplitName, ArraySplit]:
+def digits() -> dict[SplitName, ArraySplit]:
     """1,797 grey 8x8 images as three equal channels, split 70/10/20 by class."""
     from sklearn.datasets import load_digits
 
@@ -39,18 +39,18 @@ def digits(seed: int) -> dict[SplitName, ArraySplit]:
     grey = np.rint(source.images * (255 / _DIGIT_MAX)).astype(np.uint8)
     images = np.repeat(grey[..., None], 3, axis=-1)
     labels = source.target.astype(np.int64)
-    parts = carve(labels, DIGIT_LABELS, FLAT_SHARES, seed)
+    parts = carve(labels, DIGIT_LABELS, FLAT_SHARES)
     return {split: ArraySplit(images[parts[split]], labels[parts[split]]) for split in SPLITS}
 
 
-def cifar10(seed: int, downloads: Path) -> dict[SplitName, ArraySplit]:
+def cifar10(downloads: Path) -> dict[SplitName, ArraySplit]:
     """60,000 images of 32x32, 10 % of its training images held out by class for validation.
 
     Looks for torchvision's `cifar-10-batches-py` in `downloads` and fetches it when it is not there.
     Raises BadDataset when that cannot be done.
     """
     train, test = _cifar10_part(downloads, train=True), _cifar10_part(downloads, train=False)
-    parts = carve(train.labels, CIFAR10_LABELS, {"val": CARVED_SHARE}, seed)
+    parts = carve(train.labels, CIFAR10_LABELS, {"val": CARVED_SHARE})
     kept, val = parts["train"], parts["val"]
     return {
         "train": ArraySplit(train.images[kept], train.labels[kept]),

@@ -1,6 +1,7 @@
 """Which file belongs to which class and split: `train/<class>/*`, or only `<class>/*`.
 
-Splits that are missing are carved from the training images, class by class, by a seeded draw of each file's name.
+Splits that are missing are carved from the training images, class by class, by a draw of each file's name that is
+always the same: two models, however they were trained, are tested on images that neither of them has seen.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ DRAW_RULE = "by name"
 """Part of what a cached dataset is found by: another way to draw makes others of the same files."""
 CARVED_SHARE = 0.1
 """Share of `train/` that stands in for a missing `val/`, and again for a missing `test/`."""
+SPLIT_SEED = 0
 
 _LIKE_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"})
 
@@ -48,7 +50,7 @@ class Layout:
         return sum(len(items) for items in self.splits.values())
 
 
-def read_layout(listing: Listing, *, seed: int = 0) -> Layout:
+def read_layout(listing: Listing) -> Layout:
     """Sorts files into classes and splits. Raises BadDataset when the folders do not make a data set."""
     files = {unicodedata.normalize("NFC", file.name): file for file in listing.files}
     folders = frozenset(unicodedata.normalize("NFC", name) for name in listing.folders)  # macOS has them decomposed
@@ -65,7 +67,7 @@ def read_layout(listing: Listing, *, seed: int = 0) -> Layout:
         raise BadDataset(
             f"{listing.path} has a folder {wrong[0]!r} beside {beside!r} (the names read are train, val and test)"
         )
-    return _split_layout(tree, seed) if "train" in top else _flat_layout(tree, seed)
+    return _split_layout(tree) if "train" in top else _flat_layout(tree)
 
 
 def ordered_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +81,6 @@ def carve(
     labels: np.ndarray,
     names: Sequence[str],
     shares: Mapping[SplitName, float],
-    seed: int,
     *,
     keys: Sequence[str] | None = None,
 ) -> dict[SplitName, np.ndarray]:
@@ -95,9 +96,9 @@ def carve(
     for label, name in enumerate(names):
         members = np.flatnonzero(labels == label)
         if keys is None:
-            members = np.random.default_rng([seed, label]).permutation(members)
+            members = np.random.default_rng([SPLIT_SEED, label]).permutation(members)
         else:
-            members = members[np.argsort([_place(keys[index], seed) for index in members.tolist()], kind="stable")]
+            members = members[np.argsort([_place(keys[index]) for index in members.tolist()], kind="stable")]
         total = len(members)
         if total <= len(shares):
             raise BadDataset(
@@ -112,9 +113,9 @@ def carve(
     return {split: np.sort(np.concatenate(drawn)) for split, drawn in parts.items()}
 
 
-def _place(key: str, seed: int) -> float:
+def _place(key: str) -> float:
     """From 0 to 1, by chance, and the same whenever it is asked for."""
-    digest = hashlib.blake2b(f"{seed}/{key}".encode(errors="surrogateescape"), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{SPLIT_SEED}/{key}".encode(errors="surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
@@ -182,13 +183,13 @@ def _items(classes: Mapping[str, Sequence[SourceFile]], labels: Sequence[str]) -
     return tuple(Item(file, index) for index, label in enumerate(labels) for file in classes.get(label, ()))
 
 
-def _flat_layout(tree: _Tree, seed: int) -> Layout:
+def _flat_layout(tree: _Tree) -> Layout:
     classes = _training_classes(tree)
     labels = tuple(classes)
-    return Layout(labels, _carved(_items(classes, labels), labels, FLAT_SHARES, seed))
+    return Layout(labels, _carved(_items(classes, labels), labels, FLAT_SHARES))
 
 
-def _split_layout(tree: _Tree, seed: int) -> Layout:
+def _split_layout(tree: _Tree) -> Layout:
     classes = _training_classes(tree.below("train"))
     labels, given = tuple(classes), {}
     for split in SPLITS[1:]:
@@ -199,14 +200,14 @@ def _split_layout(tree: _Tree, seed: int) -> Layout:
                 raise BadDataset(f"{tree.title}/{split} has a class {unknown[0]!r} that train does not have")
             given[split] = _items(held_out, labels)
     missing = {split: CARVED_SHARE for split in SPLITS[1:] if split not in given}
-    parts = _carved(_items(classes, labels), labels, missing, seed) | given
+    parts = _carved(_items(classes, labels), labels, missing) | given
     return Layout(labels, {split: parts[split] for split in SPLITS})
 
 
 def _carved(
-    items: tuple[Item, ...], labels: tuple[str, ...], shares: Mapping[SplitName, float], seed: int
+    items: tuple[Item, ...], labels: tuple[str, ...], shares: Mapping[SplitName, float]
 ) -> dict[SplitName, tuple[Item, ...]]:
     # Not the whole path, which differs between a folder and the zip made of it.
     keys = [f"{labels[item.label]}/{item.file.name.rpartition('/')[2]}" for item in items]
-    parts = carve(np.array([item.label for item in items], np.int64), labels, shares, seed, keys=keys)
+    parts = carve(np.array([item.label for item in items], np.int64), labels, shares, keys=keys)
     return {split: tuple(items[index] for index in indexes) for split, indexes in parts.items()}

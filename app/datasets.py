@@ -80,7 +80,6 @@ def prepare(
     cache: Path,
     image_size: int | None = None,
     max_bad: float = 0.01,
-    seed: int = 0,
     decoder: Decoder | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
@@ -88,12 +87,11 @@ def prepare(
 
     image_size: side of the square model input in pixels; None takes what suits the images.
     max_bad: share of files, 0 to 1, that may be unreadable; they are left out and listed in `skipped`.
-    seed: of the draw for splits that the source does not have.
     Raises BadDataset, and leaves nothing behind, when the source is unusable or too much of it is bad.
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise BadInput(f"image size must be from 1 to {MAX_IMAGE_SIZE} pixels, not {image_size}")
-    plan = _plan(source, cache=cache, image_size=image_size, seed=seed, decoder=decoder or decode_with_threads)
+    plan = _plan(source, cache=cache, image_size=image_size, decoder=decoder or decode_with_threads)
     target = cache / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', plan.name)[:40]}-{plan.fingerprint[:16]}"
     dataset = _reusable(target)
     if dataset is None:
@@ -126,15 +124,15 @@ class _Opened:
     """To be taken in the order of SPLITS."""
 
 
-def _plan(source: str, *, cache: Path, image_size: int | None, seed: int, decoder: Decoder) -> _Plan:
-    settings = [FORMAT_VERSION, RESIZE_RULE, image_size, seed]
+def _plan(source: str, *, cache: Path, image_size: int | None, decoder: Decoder) -> _Plan:
+    settings = [FORMAT_VERSION, RESIZE_RULE, image_size]
     if source in ("digits", "cifar10"):
         summary = check_source(source)
-        arrays = functools.partial(_builtin_arrays, source, seed, cache)
+        arrays = functools.partial(_builtin_arrays, source, cache)
         opener = functools.partial(_open_arrays, arrays, image_size)
         return _Plan(source, _fingerprint(source, settings), summary.labels, summary.counts, opener)
     listing = list_source(Path(source))
-    layout = read_layout(listing, seed=seed)
+    layout = read_layout(listing)
     files = [(file.name, file.size, file.stamp) for file in listing.files]
     return _Plan(
         listing.name,
@@ -149,8 +147,8 @@ def _fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _builtin_arrays(source: str, seed: int, cache: Path) -> dict[SplitName, ArraySplit]:
-    return builtin.digits(seed) if source == "digits" else builtin.cifar10(seed, cache / "downloads")
+def _builtin_arrays(source: str, cache: Path) -> dict[SplitName, ArraySplit]:
+    return builtin.digits() if source == "digits" else builtin.cifar10(cache / "downloads")
 
 
 def _open_arrays(arrays: Callable[[], dict[SplitName, ArraySplit]], image_size: int | None) -> _Opened:

@@ -198,7 +198,6 @@ def main(settings: LoopSettings) -> None:
         cache=Home.from_env().datasets,
         image_size=settings.image_size,
         max_bad=settings.max_bad_share,
-        seed=settings.seed,
     )
     out = Path(settings.out)
     last, best = out / "last.pt", out / "best.pt"

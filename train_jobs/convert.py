@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def _convert_run(run: Run, settings: ConvertSettings, home: Home, registry: Regi
         raise BadInput("--data is for versions: a run is converted and measured on the data it was trained on")
     if not run.best_checkpoint.is_file():
         raise BadInput(f"run {run.name} is not finished; go on with: manta train --resume {run.name}")
-    dataset = dataset_to_train_on(run.settings, home, seed=run.settings.seed, digest=run.dataset_digest)
+    dataset = dataset_to_train_on(run.settings, home, digest=run.dataset_digest)
     return convert_run(
         run,
         dataset,
@@ -131,6 +131,7 @@ def _convert_version(
     parent: ModelVersion, settings: ConvertSettings, home: Home, registry: Registry
 ) -> ConvertedVersion:
     bundle = open_bundle(parent.folder)
+    trained = bundle.manifest.lineage
     dataset = dataset_for(bundle.manifest, settings.data, home)
     name = settings.name or parent.name
     run_id = registry.start_run(f"convert {parent.reference}", {"source": parent.reference, "name": name})
@@ -139,14 +140,13 @@ def _convert_version(
             bundle.folder / CHECKPOINT_FILE,
             dataset,
             name=name,
-            lineage=Lineage(
-                dataset=bundle.manifest.lineage.dataset,
-                dataset_digest=bundle.manifest.lineage.dataset_digest,
+            lineage=replace(
+                trained,
+                measured_on=dataset.digest if dataset.digest != trained.dataset_digest else "",
                 git_commit=settings.git_commit,
                 run_id=run_id,
                 parent_version=parent.reference,
                 command=settings.command or shlex.join(sys.orig_argv),
-                teacher=bundle.manifest.lineage.teacher,
             ),
             home=home,
             registry=registry,

@@ -14,14 +14,13 @@ from train_jobs.ingest import ray_decoder
 from train_jobs.job import say
 
 
-def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Dataset:
+def prepare_on_cluster(settings: DataSettings, home: Home) -> Dataset:
     """Decodes with Ray Data unless the cache has it, and says what came out. Raises BadDataset."""
     dataset = prepare(
         settings.data,
         cache=home.datasets,
         image_size=settings.image_size,
         max_bad=settings.max_bad_share,
-        seed=seed,
         decoder=ray_decoder(),
         progress=say,
     )
@@ -29,7 +28,7 @@ def prepare_on_cluster(settings: DataSettings, home: Home, *, seed: int) -> Data
     return dataset
 
 
-def dataset_to_train_on(settings: DataSettings, home: Home, *, seed: int, digest: str = "") -> Dataset:
+def dataset_to_train_on(settings: DataSettings, home: Home, *, digest: str = "") -> Dataset:
     """digest: of what the run or sweep began with, where it goes on: another split would show it its own test images.
 
     Raises BadInput when the data are others by now and what they were is no longer cached, and BadDataset.
@@ -37,7 +36,7 @@ def dataset_to_train_on(settings: DataSettings, home: Home, *, seed: int, digest
     if digest and (cached := cached_dataset(digest, home)):
         describe(cached)
         return cached
-    dataset = prepare_on_cluster(settings, home, seed=seed)
+    dataset = prepare_on_cluster(settings, home)
     if digest and dataset.digest != digest:
         raise BadInput(f"the images of {settings.data} are not those of the beginning any more: train anew")
     return dataset
@@ -75,12 +74,15 @@ def cached_dataset(digest: str, home: Home) -> Dataset | None:
 
 
 def dataset_for(manifest: Manifest, data: str | None, home: Home) -> Dataset:
-    """`data` at the model's input size, or what it was trained on. Raises BadInput when the classes differ."""
+    """`data` at the model's input size, or what it was trained on. Raises BadInput when the classes differ.
+
+    The images it was trained on come out in the splits they were in then: it is never tested on them.
+    """
     if data is None:
         return dataset_of(manifest, home)
     height, width = manifest.input.height, manifest.input.width
     size = height if height == width else None
-    dataset = prepare_on_cluster(DataSettings(data=data, image_size=size), home, seed=0)
+    dataset = prepare_on_cluster(DataSettings(data=data, image_size=size), home)
     if dataset.labels != manifest.labels:
         raise BadInput(f"the classes of {data} are not those of {manifest.name}")
     if dataset.input_size != (height, width):

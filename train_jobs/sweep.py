@@ -75,7 +75,7 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
     settings = resumed.settings if resumed else settings
     space = checked_space(settings)
     digest = resumed.dataset_digest if resumed else ""
-    dataset = dataset_to_train_on(settings, home, seed=settings.seed, digest=digest)
+    dataset = dataset_to_train_on(settings, home, digest=digest)
     sweep = resumed or start_sweep(settings, dataset, home, registry)
     with locked(sweep.folder), recorded(sweep.tracking_run_id, registry):
         registry.reopen_run(sweep.tracking_run_id)

@@ -91,7 +91,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     registry = Registry(home)
     settings = resumed.settings if resumed else with_references(settings, registry)
     digest = resumed.dataset_digest if resumed else ""
-    dataset = dataset_to_train_on(settings, home, seed=settings.seed, digest=digest)
+    dataset = dataset_to_train_on(settings, home, digest=digest)
     check_fits(settings, dataset)
     settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
     teacher = (

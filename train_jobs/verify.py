@@ -70,7 +70,7 @@ def verify(bundle: Bundle, dataset: Dataset) -> list[Verified]:
 
     model = ServingModel(read_model(bundle.folder / CHECKPOINT_FILE)[1]).eval()
     reference = predict_in_batches(torch_predict(model), dataset.test.images)
-    same_data = dataset.digest == bundle.manifest.lineage.dataset_digest
+    same_data = dataset.digest == bundle.manifest.lineage.measured_digest
     return [
         _verify_variant(bundle, name, variant, dataset, reference, same_data=same_data)
         for name, variant in bundle.manifest.variants.items()

@@ -72,7 +72,7 @@ class FitSettings:
     patience: int | None = None
     """Stop early after this many epochs without a better validation score. Unless given, all epochs are trained."""
     seed: int = 0
-    """Seed of the split, the initial weights, the order of images and the augmentation."""
+    """Seed of the initial weights, the order of images and the augmentation."""
     precision: str = "auto"
     """auto, fp32, bf16 or fp16. auto is bf16 where that is faster (CUDA, a CPU with AVX512_BF16 or AMX), else fp32."""
     compile: bool = False

@@ -8,20 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from app.artifact import MODEL_FILE, Manifest, write_manifest
+from app.artifact import MODEL_FILE, Manifest, open_bundle, write_manifest
 from app.config import Home
 from app.conversion import bundling
+from app.datasets import prepare
 from app.errors import BadInput
+from app.gates import require
 from app.registry import Registry
 from app.settings import ConvertSettings
 from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
-from tests.app.image_trees import entries
+from tests.app.image_trees import entries, png, write_tree
 from tests.pipeline_run import PipelineRun
 from tests.train_jobs.test_faults import drivers
 from tests.train_jobs.test_train import tracking_runs, wait_for
 from train_jobs import convert as convert_job
 from train_jobs.convert import convert
+from train_jobs.data import dataset_for
+from train_jobs.verify import verify
 
 
 def versions(home: Home) -> list[str]:
@@ -98,3 +102,32 @@ def test_what_fails_beside_the_graph_leaves_no_version(
 def test_a_run_is_converted_on_its_own_data(pipeline_run: PipelineRun, ray_driver: LocalCluster) -> None:
     with pytest.raises(BadInput, match="--data is for versions"):
         convert(ConvertSettings(source="pipeline-digits", data="digits"), pipeline_run.home)
+
+
+@pytest.mark.filterwarnings("ignore:`use_.*` is deprecated:DeprecationWarning")  # Ray Data's own
+def test_other_data_are_named_as_what_the_figures_are_of(
+    pipeline_run: PipelineRun, ray_driver: LocalCluster, tmp_path: Path
+) -> None:
+    """Or verifying it on what it was trained on would find that its accuracy had changed."""
+    home = pipeline_run.home
+    trained_on = prepare("digits", cache=home.datasets)
+    grey = {f"{label}/{number}.png": png(number) for label in trained_on.labels for number in range(10)}
+    settings = ConvertSettings(
+        source=pipeline_run.result["version"],
+        data=str(write_tree(tmp_path / "grey", grey)),
+        name="elsewhere",
+        variants="fp32",
+    )
+    converted = convert(settings, home)
+    lineage = converted.manifest.lineage
+    assert lineage.dataset_digest == trained_on.digest
+    assert lineage.measured_digest not in ("", trained_on.digest)
+
+    bundle = open_bundle(converted.version.folder)
+    measured_on = dataset_for(bundle.manifest, settings.data, home)
+    assert measured_on.digest == lineage.measured_digest
+    gates = {dataset.digest: verify(bundle, dataset)[0].gates for dataset in (trained_on, measured_on)}
+    require([gate for each in gates.values() for gate in each])
+    assert len(gates[measured_on.digest]) == len(gates[trained_on.digest]) + 1, (
+        "and the accuracy, where it was measured"
+    )

@@ -21,15 +21,15 @@ def test_a_run_goes_on_with_the_images_it_began_with(tmp_path: Path, monkeypatch
     home = Home(tmp_path / "home")
     settings = DataSettings(data=str(write_tree(tmp_path / "pets", class_files("", {"cat": 20, "dog": 20}))))
 
-    def without_ray(settings: DataSettings, home: Home, *, seed: int) -> Dataset:
-        return prepare(settings.data, cache=home.datasets, seed=seed)
+    def without_ray(settings: DataSettings, home: Home) -> Dataset:
+        return prepare(settings.data, cache=home.datasets)
 
     monkeypatch.setattr(data, "prepare_on_cluster", without_ray)
-    first = dataset_to_train_on(settings, home, seed=0)
+    first = dataset_to_train_on(settings, home)
     write_tree(tmp_path / "pets", class_files("", {"fox": 20}))
-    assert dataset_to_train_on(settings, home, seed=0, digest=first.digest).labels == ("cat", "dog"), "they are cached"
+    assert dataset_to_train_on(settings, home, digest=first.digest).labels == ("cat", "dog"), "they are cached"
     shutil.rmtree(first.folder)
     with pytest.raises(BadInput, match="are not those of the beginning any more"):
-        dataset_to_train_on(settings, home, seed=0, digest=first.digest)
+        dataset_to_train_on(settings, home, digest=first.digest)
     shutil.rmtree(tmp_path / "pets/fox")
-    assert dataset_to_train_on(settings, home, seed=0, digest=first.digest).digest == first.digest, "the same content"
+    assert dataset_to_train_on(settings, home, digest=first.digest).digest == first.digest, "the same content"
