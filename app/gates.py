@@ -26,8 +26,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        # NaN compares false, so a model that answers NaN does not pass.
-        return self.measured <= self.limit
+        # Differences of shares are not exact. NaN compares false, so a model that answers NaN does not pass.
+        return self.measured <= self.limit * (1 + 1e-9)
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else f"failed by {self.measured - self.limit:.3g}"

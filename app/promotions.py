@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -24,12 +25,16 @@ class Promotion:
 
 
 def append_promotion(log: Path, promotion: Promotion) -> None:
-    """One write of one line in append mode, then fsync: a crash cannot damage earlier lines."""
+    """One write of one line in append mode, then fsync: a crash cannot damage earlier lines.
+
+    Raises OSError where not all of it could be written.
+    """
     line = json.dumps(asdict(promotion), ensure_ascii=False).encode() + b"\n"
     with log.open("a+b", buffering=0) as file:
         if _is_cut(file):
             line = b"\n" + line
-        file.write(line)
+        if file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log))
         os.fsync(file.fileno())
 
 

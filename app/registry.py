@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from app.artifact import CHECKPOINT_FILE, Manifest, local_folder, open_bundle
 from app.config import Home
-from app.errors import BadInput, NotFound
+from app.errors import BadInput, MantaError, NotFound
 from app.mlflow_store import every, one_line_errors, open_client, tracking_uri
 from app.promotions import Promotion, append_promotion
 
@@ -216,21 +216,31 @@ class Registry:
 
     @_one_line
     def promote(self, version: ModelVersion, alias: str, *, who: str, why: str) -> None:
-        """Points `alias` at the version and appends that to the promotion log."""
+        """Points `alias` at the version and appends that to the promotion log, unless it points there already.
+
+        Raises MantaError when the log cannot be written; the alias is then back where it was.
+        """
         before = self._aliases(version.name).get(alias, "")
+        if before == version.version:
+            return
         self._client.set_registered_model_alias(version.name, alias, version.version)
-        append_promotion(
-            self._home.promotion_log,
-            Promotion(
-                when=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                who=who,
-                model=version.name,
-                alias=alias,
-                before=before,
-                after=version.version,
-                why=why,
-            ),
+        promotion = Promotion(
+            when=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            who=who,
+            model=version.name,
+            alias=alias,
+            before=before,
+            after=version.version,
+            why=why,
         )
+        try:
+            append_promotion(self._home.promotion_log, promotion)
+        except OSError as error:
+            if before:
+                self._client.set_registered_model_alias(version.name, alias, before)
+            else:
+                self._client.delete_registered_model_alias(version.name, alias)
+            raise MantaError(f"{self._home.promotion_log} cannot be written: {error.strerror or error}") from error
 
     def _log_bundle(self, run_id: str, bundle: Path) -> str:
         """Copies the bundle to a place of its own, never over that of another version. Returns its URI."""

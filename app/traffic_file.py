@@ -86,7 +86,7 @@ class Guardrails(Strict):
     min_requests: int = Field(default=50, ge=1)
     """Answers of the challenger in the window before it is judged."""
     max_error_rate: float = Field(default=0.05, ge=0, le=1)
-    """Errors, time-outs and refusals among its requests."""
+    """Errors, time-outs and refusals among its requests, beyond what chance explains, and more than the champion's."""
     max_p99_ratio: float | None = Field(default=5.0, gt=1)
     """Its p99 latency relative to the champion's in the same window."""
     max_p99_ms: float | None = Field(default=None, gt=0)

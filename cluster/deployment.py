@@ -1,14 +1,18 @@
 """Changing what is served, in an order that never sends traffic to a version that is not warm.
 
 1. new versions start beside the old ones, under the old traffic file;
-2. when they run, the router gets the new traffic file (in place, 0.2 to 0.4 s), and the service is checked;
+2. when they run, the router gets the new traffic file (in place, 0.2 to 0.4 s), and the service is checked: a new
+   champion has to answer;
 3. what the new file does not name is dropped.
+
+A router that is lost, or waits for a node, holds nothing back: it begins with the file that it finds.
 
 When step 1 or 2 fails the document from before is put back; what it names still runs.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +23,7 @@ from app.artifact import local_folder, read_manifest
 from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
 from app.errors import ClusterError
 from app.traffic_changes import replaced
-from app.traffic_file import TrafficFile
+from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.ports import check_port_free
 from cluster.serve_client import Progress, ServeClient, ServeState, wait_until_answering
 from cluster.serve_document import (
@@ -37,8 +41,12 @@ from cluster.serve_document import (
 )
 from cluster.serve_lock import changing
 
+logger = logging.getLogger("ray.serve")
+
 _DRAIN_S = 1.0
 """Between the new traffic file and the end of old versions: calls that a router had begun still end there."""
+_TAKE_UP_S = 10.0
+"""Routers take a new traffic file over in less than a second, those that run."""
 
 Change = Callable[[TrafficFile, Mapping[str, Mapping[str, Any]]], TrafficFile]
 """From the traffic file in effect, and the applications that run, to the next one. `change` raises its revision."""
@@ -92,6 +100,16 @@ class Plan:
         return before is None or before.get("args") != self.after[ROUTER].get("args")
 
     @property
+    def starting(self) -> list[str]:
+        """What has to run before the new traffic file is put into effect."""
+        return [*self.added, ROUTER] if self.router_restarts else self.added
+
+    @property
+    def moves_champion(self) -> bool:
+        before, after = self.traffic_before.champion, self.traffic_after.champion
+        return after is not None and (before is None or _graph(before) != _graph(after))
+
+    @property
     def dropped(self) -> list[str]:
         return [name for name in self.before if name not in self.after]
 
@@ -133,14 +151,16 @@ def change(
         address = _address(client, state, address)
         live = state.traffic or TrafficFile()
         traffic = make(live, state.declared).after(live)
-        _check_alike(traffic)
+        _check_alike(live, traffic)
         plan = plan_change(state, traffic, scale, options, version)
         try:
-            if plan.added or plan.router_restarts:
+            if plan.starting:
                 _put(client, {**plan.before, **plan.after}, plan.traffic_before, address)
-                client.wait_until_running([ROUTER, *plan.added], timeout_s=timeout_s, on_progress=on_progress)
+                client.wait_until_running(plan.starting, timeout_s=timeout_s, on_progress=on_progress)
             _put(client, {**plan.before, **plan.after}, plan.traffic_after, address)
-            client.wait_until_running([ROUTER], timeout_s=timeout_s, on_progress=on_progress)
+            _await_routers(client, on_progress)
+            if plan.router_restarts or plan.moves_champion:
+                wait_until_answering(address.url, revision=traffic.revision)
             check(address.url)
         except BaseException:
             client.put(address.document(plan.before.values()))
@@ -173,18 +193,11 @@ def put_live(
     not get ready; what was served before is then served again.
     """
 
-    revision = 0
-
     def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
-        nonlocal revision
-        revision, live = traffic.revision + 1, traffic.champion
+        live = traffic.champion
         if live is not None and (traffic.model, live.version, live.bundle_uri) == (model, version, bundle_uri):
             return traffic
         return replaced(traffic, model, place(running, version=version, bundle_uri=bundle_uri, aliases=aliases))
-
-    def answers_and_passes(url: str) -> None:
-        wait_until_answering(url, revision=revision)  # the former champion answers too, until a router has switched
-        check(url)
 
     address = Address(port=port, grpc_port=grpc_port() or client.state().grpc_port)
     change(
@@ -196,7 +209,7 @@ def put_live(
         version=version,
         options=options,
         on_progress=on_progress,
-        check=answers_and_passes,
+        check=check,
     )
     return address.url
 
@@ -244,14 +257,31 @@ def _put(
     client.put(address.document({**applications, ROUTER: router}.values()))
 
 
-def _check_alike(traffic: TrafficFile) -> None:
-    """Raises BadInput, and NotFound or BrokenBundle for a bundle that cannot be read from here."""
+def _await_routers(client: ServeClient, on_progress: Progress | None) -> None:
+    """Until all follow, or have had the time to; whoever needs them to looks at what they say."""
+    try:
+        client.wait_until_running([ROUTER], timeout_s=_TAKE_UP_S, on_progress=on_progress)
+    except ClusterError as error:
+        logger.warning("not every router has taken the new traffic file over: %s", error)
+
+
+def _check_alike(live: TrafficFile, traffic: TrafficFile) -> None:
+    """Looks at bundles that are new: a damaged one of a version that runs must not keep anybody from stopping it.
+
+    Raises BadInput, and NotFound or BrokenBundle for a bundle that cannot be read from here.
+    """
+    known = {served.bundle_uri for served in live.versions}
+    new = [served for served in traffic.versions if served.bundle_uri not in known]
     champion = traffic.champion or next(iter(traffic.versions), None)
-    if champion is None:
+    if champion is None or not new:
         return
     reference = read_manifest(local_folder(champion.bundle_uri))
-    for served in traffic.versions:
+    for served in new:
         check_alike(served.version, read_manifest(local_folder(served.bundle_uri)), champion.version, reference)
+
+
+def _graph(version: TrafficVersion) -> tuple[str, str, str]:
+    return version.version, version.bundle_uri, version.variant
 
 
 def _address(client: ServeClient, state: ServeState, wanted: Address | None) -> Address:

@@ -122,6 +122,9 @@ class _Question:
         if version is None:
             self.tally.count("manta_fallbacks", (name, "not available"))
             return None
+        if version.suspended:
+            self.tally.count("manta_fallbacks", (name, "suspended"))
+            return None
         breaker = version.breaker
         if not breaker.admits():
             self.tally.count("manta_fallbacks", (name, "breaker open"))

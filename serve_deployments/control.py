@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 
@@ -24,26 +24,31 @@ from app.config import Home
 from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound
 from app.feedback import Feedback
 from app.traffic_changes import percent_of, stopped
-from app.traffic_file import CHAMPION, TrafficFile
+from app.traffic_file import CHAMPION, TrafficFile, TrafficVersion
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
 from serve_deployments.assignment import TESTED
 from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.change_requests import ChangeRequest, parse
+from serve_deployments.experiment import Experiment, followed
 from serve_deployments.guard import breach
 from serve_deployments.live_store import LiveStore
 from serve_deployments.metrics import render
 from serve_deployments.problem import status_and_detail
-from serve_deployments.report import Report
+from serve_deployments.registry_follower import LiveChampion, RegistryFollower, cause_of
+from serve_deployments.report import Instructions, Report
 from serve_deployments.schemas import ControlArgs
 from serve_deployments.windows import Windows
 
 logger = logging.getLogger("ray.serve")
 
 P = ParamSpec("P")
-_EXPERIMENT = "experiment"
+T = TypeVar("T")
+_EXPERIMENT = "A/B test"
+_TO_FOLLOW = "registry has to follow"
 _KEPT_OPERATIONS = 100
 _POLL_S = 0.1
+_RETRY_S = 1.0
 
 Method = Callable[Concatenate["Control", P], Awaitable[Any]]
 
@@ -66,34 +71,49 @@ class Control:
         self._args = args
         self._home = Home.from_env()
         self._store = LiveStore(self._home.live_database)
-        self._windows = Windows(self._store.tally(), self._store.statistics(), keep_s=args.longest_window_s)
-        self._unsaved = False
-        """Whether counts of routers that are gone are not in the store yet."""
+        self._windows = Windows(self._store.counted(), keep_s=args.longest_window_s)
         self._started = time.monotonic()
         # The database has one writer, and so has the service.
         self._database = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._changing = asyncio.Lock()
-        self._following = asyncio.Lock()
-        self._to_follow: tuple[str, str, str, str] | None = None
-        """(model, version, who, why) of the last promotion, until the registry has it."""
+        self._registry = RegistryFollower(
+            functools.partial(_promoted, str(self._home.root)),
+            functools.partial(self._in_database, self._store.save_text, _TO_FOLLOW),
+            self._store.text(_TO_FOLLOW) or "",
+        )
+        self._suspended: dict[str, str] = {}
+        """Why, by application: a guardrail was broken, and the traffic file does not say so yet."""
+        self._weighted_since: dict[str, float] = {}
+        """By application, on the clock of `time.monotonic`."""
+        self._counted = self._windows.counted()
+        """As the store has it."""
         self._operations: dict[str, dict[str, Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._serve = ServeClient(_dashboard_url())
         self._traffic: TrafficFile | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watching = False
 
     async def reconfigure(self, _user_config: object) -> None:
         """Called by Serve once the event loop runs."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._watch_all())
+        if not self._watching:
+            self._watching = True
+            for period_s, step in (
+                (1.0, self._guard_all),
+                (5.0, self._refresh),
+                (5.0, self._keep_counts),
+                (60.0, self._forget),
+                (300.0, self._catch_up),
+            ):
+                self._in_background(self._repeat(period_s, step))
 
     # What routers tell
 
     @_answers
-    async def report(self, report: Report) -> None:
+    async def report(self, report: Report) -> Instructions:
         self._windows.add(report, time.monotonic())
         if report.answers:
             await self._in_database(self._store.add_answers, report.answers)
+        return Instructions(suspended=frozenset(self._suspended))
 
     @_answers
     async def feedback(self, request_id: str, image_index: int, class_id: int) -> dict[str, Any]:
@@ -103,6 +123,10 @@ class Control:
 
     @_answers
     async def metrics(self) -> bytes:
+        try:
+            await self._keep_counts()  # before they are told: a counter never falls, not even when control is killed
+        except ClusterError as error:
+            logger.warning("counters will fall if control starts anew: %s", error)
         gauges = self._windows.gauges()
         gauges["manta_uptime_seconds", ()] = time.monotonic() - self._started
         traffic = await self._current_traffic()
@@ -133,7 +157,7 @@ class Control:
 
     @_answers
     async def ab(self) -> dict[str, Any]:
-        """The comparison of all versions that users were assigned to since the champion or the challengers changed."""
+        """The comparison of the versions that users are assigned to, or were until the last test ended."""
         traffic = await self._live_traffic()
         return await self._in_database(self._compare, traffic)
 
@@ -164,9 +188,7 @@ class Control:
         if len(self._operations) >= _KEPT_OPERATIONS:
             self._operations.pop(next(iter(self._operations)))
         self._operations[identifier] = {"id": identifier, "kind": kind, "state": "running", "progress": {}}
-        task = asyncio.create_task(self._operate(identifier, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._in_background(self._operate(identifier, request))
         await asyncio.wait([task], timeout=self._args.answer_after_s)
         if task.done() and (refusal := task.result()) is not None:
             raise refusal
@@ -227,8 +249,7 @@ class Control:
             )
             logger.warning("revision %d: %s (%s): %s", traffic.revision, request.what, request.who, request.why)
             not_written = await self._write_down(traffic, request)
-        async with self._following:  # in the order of the changes: a lock lets in who came first
-            not_followed = await self._follow(before, traffic, request)
+        not_followed = await self._follow(before, traffic, request)
         return traffic, "; ".join(each for each in (not_written, not_followed) if each) or None
 
     async def _write_down(self, traffic: TrafficFile, request: ChangeRequest) -> str | None:
@@ -249,60 +270,41 @@ class Control:
         was, now = before.champion if before else None, after.champion
         if now is None or (was is not None and was.version == now.version):
             return None
-        self._to_follow = (after.model, now.version, request.who, request.why)
         try:
-            await self._promote_in_registry()
+            await self._registry.follow(LiveChampion(after.model, now.version, request.who, request.why))
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
             logger.exception("the registry's champion was not moved")
-            return f"version {now.version} is live, but the registry's champion is not moved yet: {cause}"
+            return f"version {now.version} is live, but the registry's champion is not moved yet: {cause_of(error)}"
         return None
-
-    async def _promote_in_registry(self) -> None:
-        if self._to_follow is None:
-            return
-        try:
-            await _promote.remote(str(self._home.root), *self._to_follow)
-        except Exception as error:
-            if isinstance(getattr(error, "cause", None) or error, NotFound):  # a version that it will never have
-                self._to_follow = None
-            raise
-        self._to_follow = None
-
-    async def _follow_again(self) -> None:
-        """What the registry missed while it was away."""
-        async with self._following:
-            await self._promote_in_registry()
 
     # What it does by itself
 
-    async def _watch_all(self) -> None:
-        """Guardrails every second; what others changed, and what is to be kept or is too old, now and then."""
-        rounds = 0
-        steps = (
-            (1, self._guard_all),
-            (5, self._refresh),
-            (5, self._keep_counts),
-            (60, self._forget),
-            (300, self._follow_again),
-        )
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _repeat(self, period_s: float, step: Callable[[], Awaitable[Any]]) -> None:
+        """Each in a task of its own: guardrails do not wait for a registry that hangs."""
         while True:
-            await asyncio.sleep(1.0)
-            rounds += 1
-            for period, step in steps:
-                if rounds % period:
-                    continue
-                try:
-                    await step()
-                except Exception:
-                    logger.exception("control could not look after the service; it goes on")
+            await asyncio.sleep(period_s)
+            try:
+                await step()
+            except Exception:
+                logger.exception("control could not look after the service; it goes on")
+
+    async def _catch_up(self) -> None:
+        traffic = await self._live_traffic()
+        champion = traffic.champion
+        await self._registry.catch_up((traffic.model, champion.version) if champion else None)
 
     async def _keep_counts(self) -> None:
-        self._unsaved |= self._windows.retire(time.monotonic())
-        if self._unsaved:
-            await self._in_database(self._store.save_tally, self._windows.retired)
-            await self._in_database(self._store.save_statistics, self._windows.retired_statistics)
-            self._unsaved = False
+        self._windows.retire(time.monotonic())
+        counted = self._windows.counted()
+        if counted != self._counted:
+            await self._in_database(self._store.save_counted, counted)
+            self._counted = counted
 
     async def _forget(self) -> None:
         await self._in_database(self._store.prune)
@@ -316,58 +318,64 @@ class Control:
         rules, champion = traffic.guardrails, traffic.champion
         if champion is None:
             return
-        window = self._windows.last(rules.window_s, now)
         for challenger in traffic.challengers:
-            why = breach(window, challenger.version, champion.version, rules)
-            if why is None:
+            if challenger.application in self._suspended:
                 continue
-            version = challenger.version
-            request = ChangeRequest(
-                make=lambda live, _running, version=version: stopped(live, version),  # type: ignore[misc]
-                who="guardrail",
-                what=f"version {version} gets no traffic any more",
-                why=why,
-            )
-            try:
-                await self._apply(request, lambda _statuses: None)
-            except MantaError as error:
-                # It is tried again in a second, for as long as the rule stays broken.
-                logger.warning("version %s breaks a guardrail (%s) and stays for now: %s", version, why, error)
+            # What it did under a former file, before it was mended perhaps, is not held against it.
+            seconds = min(rules.window_s, now - self._weighted_since.get(challenger.application, now))
+            why = breach(self._windows.last(seconds, now), challenger.version, champion.version, rules)
+            if why is not None:
+                # Routers hear of it with their next report, though somebody else may be changing the service for long.
+                self._suspended[challenger.application] = why
+                self._in_background(self._stop(challenger, why))
+
+    async def _stop(self, challenger: TrafficVersion, why: str) -> None:
+        """Takes its traffic for good, as soon as that can be done."""
+        version = challenger.version
+        request = ChangeRequest(
+            make=lambda live, _running: stopped(live, version),
+            who="guardrail",
+            what=f"version {version} gets no traffic any more",
+            why=why,
+        )
+        try:
+            while self._traffic is not None and _has_traffic(challenger, self._traffic):
+                try:
+                    await self._apply(request, lambda _statuses: None)
+                except MantaError as error:
+                    logger.warning("version %s breaks a guardrail (%s) and stays suspended: %s", version, why, error)
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            del self._suspended[challenger.application]
 
     # The A/B test
 
     def _compare(self, traffic: TrafficFile) -> dict[str, Any]:
-        champion = traffic.champion
-        if champion is None:
-            raise BadInput("no version is the champion, so nothing is compared")
-        began = self._experiment_began(traffic)
-        counts = self._store.counts(began, TESTED)
-        feedback = {name: Feedback(each.n, each.correct) for name, each in counts.items()}
-        challengers = {
-            each.version: feedback.get(each.version, Feedback())
-            for each in traffic.versions
-            if each.version != champion.version and (each.weight > 0 or each.version in feedback)
-        }
-        if not challengers:
+        test = self._follow_test(traffic)
+        if test is None:
             raise BadInput("no challenger has any traffic; deploy one with `manta deploy VERSION --weight 10`")
-        comparison = compare((champion.version, feedback.get(champion.version, Feedback())), challengers)
-        return {"since": began, "model": traffic.model, "percent": percent_of(traffic), **_as_values(comparison)}
+        counts = self._store.counts(test.began, TESTED, until=test.until)
+        feedback = {name: Feedback(each.n, each.correct) for name, each in counts.items()}
+        comparison = compare(
+            (test.champion, feedback.get(test.champion, Feedback())),
+            {each: feedback.get(each, Feedback()) for each in test.challengers},
+        )
+        return {
+            "since": test.began,
+            "until": test.seen if test.ended else None,
+            "model": test.model,
+            "percent": {} if test.ended else percent_of(traffic),
+            **_as_values(comparison),
+        }
 
-    def _experiment_began(self, traffic: TrafficFile) -> float:
-        """When the present graphs met with the present shares: what was answered before says nothing of them.
-
-        While no challenger has any traffic, it is the last experiment that is looked at.
-        """
-        graphs = sorted(f"{each.version} {each.application} {each.weight:g}" for each in traffic.challengers)
-        champion = f"{traffic.champion.version} {traffic.champion.application}" if traffic.champion else ""
-        who = "; ".join((traffic.model, champion, *graphs))
-        began, _, known = (self._store.text(_EXPERIMENT) or "").partition("\t")
-        if known == who or (known and not graphs):
-            return float(began)
-        now = time.time()
-        if graphs:
-            self._store.save_text(_EXPERIMENT, f"{now}\t{who}")
-        return now
+    def _follow_test(self, traffic: TrafficFile) -> Experiment | None:
+        """The A/B test under this traffic file; without a challenger, the one that ended last."""
+        text = self._store.text(_EXPERIMENT)
+        known = Experiment.from_text(text) if text else None
+        test = followed(known, traffic, time.time())
+        if test is not None and test != known:
+            self._store.save_text(_EXPERIMENT, test.to_text())
+        return test
 
     # Reading
 
@@ -385,21 +393,55 @@ class Control:
         """Reads the Serve document. While a change is made, which may take a minute, it is the one from before."""
         if self._changing.locked() and self._traffic is not None:
             return self._traffic
-        state = await asyncio.to_thread(self._serve.state)
-        await self._know(state.traffic)
-        return state.traffic
+        traffic = (await asyncio.to_thread(self._serve.state)).traffic
+        if self._changing.locked() and self._traffic is not None:  # it may be half of a change that has begun since
+            return self._traffic
+        before = self._traffic
+        try:
+            await self._know(traffic)
+            if before is not None and traffic is not None and before.revision < traffic.revision:
+                await self._note_change_by_others(before, traffic)
+        except ClusterError as error:
+            logger.warning("what changed is not written down: %s", error)
+        return traffic
+
+    async def _note_change_by_others(self, before: TrafficFile, traffic: TrafficFile) -> None:
+        """`manta serve` and pipelines change the service without `control`."""
+        was, now = (f"{each.model}/{each.champion.version}" if each.champion else "none" for each in (before, traffic))
+        what = f"revision {traffic.revision}: " + (
+            f"champion {was} -> {now}" if was != now else f"champion {now} stays"
+        )
+        await self._in_database(self._store.add_decision, "manta serve, or a pipeline", what, "")
 
     async def _know(self, traffic: TrafficFile | None) -> None:
-        """From now on this is in effect, and a comparison of its challengers begins, if they are others than before."""
+        """From now on this is in effect. Raises ClusterError where what follows for the A/B test cannot be kept."""
         self._traffic = traffic
-        if traffic is not None and traffic.challengers:
-            await self._in_database(self._experiment_began, traffic)
+        now = time.monotonic()
+        self._weighted_since = {
+            each.application: self._weighted_since.get(each.application, now)
+            for each in (traffic.challengers if traffic else ())
+        }
+        if traffic is not None:
+            await self._in_database(self._follow_test, traffic)
 
     async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, work, *arguments)
 
 
-@ray.remote(num_cpus=0.05, max_retries=0)
+def _has_traffic(challenger: TrafficVersion, traffic: TrafficFile) -> bool:
+    return any(each.application == challenger.application for each in traffic.challengers)
+
+
+async def _promoted(home: str, champion: LiveChampion) -> None:
+    reference = _promote.remote(home, *champion)
+    try:
+        await reference
+    except asyncio.CancelledError:
+        ray.cancel(reference, force=True)
+        raise
+
+
+@ray.remote(num_cpus=0, max_retries=0)
 def _promote(home: str, model: str, version: str, who: str, why: str) -> None:
     """Points the registry's champion at a version that is live, and logs that."""
     from pathlib import Path

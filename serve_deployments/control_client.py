@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from app.errors import ClusterError, error_named
 from serve_deployments.classifier_client import REPLICA_LOST
-from serve_deployments.report import Report
+from serve_deployments.report import Instructions, Report
 
 CONTROL = "control"
 REPORT_TIMEOUT_S = 5.0
@@ -29,9 +29,10 @@ class ControlClient:
     def __init__(self) -> None:
         self._handle: DeploymentHandle[Any] | None = None
 
-    async def report(self, report: Report) -> None:
+    async def report(self, report: Report) -> Instructions:
         """Raises ClusterError or TimeoutError when it did not arrive; reports can be repeated."""
-        await self._ask("report", (report,), REPORT_TIMEOUT_S)
+        told: Instructions = await self._ask("report", (report,), REPORT_TIMEOUT_S)
+        return told
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Raises what `control` refused with, and ClusterError or TimeoutError when it does not answer."""

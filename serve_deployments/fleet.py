@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,11 @@ class Fleet:
     def versions(self) -> list[ServedVersion]:
         return list(self.deployed.versions.values())
 
+    def suspend(self, applications: Collection[str]) -> None:
+        """These, and no others, get none of the users that are assigned to them: the champion stands in."""
+        for version in self.versions:
+            version.suspended = version.spec.application in applications
+
     async def apply(self, user_config: dict[str, Any]) -> None:
         """Puts a traffic file into effect, or says in `problem` why not. Never raises."""
         if self._counter is None:
@@ -148,10 +153,7 @@ class Fleet:
         prepared: dict[str, ServedVersion] = {}
         # The champion comes first: it is what the others must be like.
         for spec in sorted(traffic.versions, key=lambda spec: CHAMPION not in spec.aliases):
-            # To wait for a challenger is worth it where the former file serves meanwhile.
-            needed = CHAMPION in spec.aliases or (
-                spec.weight > 0 and (traffic.champion is None or bool(self.deployed.versions))
-            )
+            needed = CHAMPION in spec.aliases or (spec.weight > 0 and self._worth_waiting(spec, traffic))
             try:
                 prepared[spec.version] = await self._warm(spec, prepared)
             except MantaError as error:
@@ -159,6 +161,13 @@ class Fleet:
                     raise
                 logger.warning("version %s is left out: %s", spec.version, error)
         return prepared
+
+    def _worth_waiting(self, challenger: TrafficVersion, traffic: TrafficFile) -> bool:
+        """Whether the former file does better meanwhile: it does not where the champion stands in for it as well."""
+        if traffic.champion is None:
+            return True
+        left_out = challenger.version in self.traffic.weights and challenger.version not in self.deployed.versions
+        return bool(self.deployed.versions) and not left_out
 
     async def _warm(self, spec: TrafficVersion, others: Mapping[str, ServedVersion]) -> ServedVersion:
         """Raises MantaError when it cannot be reached, or is not like the others."""

@@ -6,18 +6,21 @@ Bounded: answers are kept for a day, and the newest million of them at most.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import pickle
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import ClusterError
-from serve_deployments.batch_statistics import BatchStatistics
-from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
+from serve_deployments.windows import Counted
+
+logger = logging.getLogger("ray.serve")
 
 KEEP_ANSWERS_S = 24 * 3600.0
 KEEP_ANSWERS = 1_000_000
@@ -96,12 +99,12 @@ class LiveStore:
             _join(database)
         return not self._read("SELECT 1 FROM pending WHERE request_id = ? AND image_index = ?", key)
 
-    def counts(self, since: float, arms: Sequence[str]) -> dict[str, ArmCounts]:
-        """Feedback by version, to answers that these arms gave after `since` (seconds since the epoch)."""
+    def counts(self, since: float, arms: Sequence[str], *, until: float = math.inf) -> dict[str, ArmCounts]:
+        """Feedback by version, to answers that these arms gave in this time (seconds since the epoch)."""
         rows = self._read(
             "SELECT version, count(*), sum(class_id = label) FROM feedback "
-            f"WHERE answered_at >= ? AND arm IN ({', '.join('?' * len(arms))}) GROUP BY version",
-            (since, *arms),
+            f"WHERE answered_at BETWEEN ? AND ? AND arm IN ({', '.join('?' * len(arms))}) GROUP BY version",
+            (since, until, *arms),
         )
         return {version: ArmCounts(n, correct) for version, n, correct in rows}
 
@@ -131,21 +134,17 @@ class LiveStore:
 
     # State
 
-    def save_tally(self, tally: Tally) -> None:
-        """What routers that are gone had counted."""
-        self._save("retired", pickle.dumps(tally))
+    def save_counted(self, counted: Counted) -> None:
+        self._save("counted", pickle.dumps(counted))
 
-    def tally(self) -> Tally:
-        found = self._load("retired")
-        return pickle.loads(found) if found else Tally()
-
-    def save_statistics(self, statistics: Mapping[str, BatchStatistics]) -> None:
-        """What their batchers did, by version."""
-        self._save("retired statistics", pickle.dumps(dict(statistics)))
-
-    def statistics(self) -> dict[str, BatchStatistics]:
-        found = self._load("retired statistics")
-        return pickle.loads(found) if found else {}
+    def counted(self) -> Counted:
+        """As it was saved; nothing where another Manta saved what this one does not know."""
+        found = self._load("counted")
+        try:
+            return pickle.loads(found) if found else Counted()
+        except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, EOFError) as error:
+            logger.warning("counters begin at zero: what was counted before cannot be read (%s)", error)
+            return Counted()
 
     def save_text(self, name: str, text: str) -> None:
         self._save(name, text.encode())

@@ -25,6 +25,13 @@ class LoggedAnswer(NamedTuple):
     """Seconds since the epoch."""
 
 
+class Instructions(NamedTuple):
+    """What `control` answers."""
+
+    suspended: frozenset[str]
+    """Applications that get no users until the traffic file says so: they broke a guardrail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     router: str

@@ -62,6 +62,7 @@ class Reporter:
                 logger.warning("control has no reports of this router: %s", error or "no answer in time")
             self._failing = True
         except Exception:
+            self._log.put_back(answers)
             logger.exception("a report failed")  # the next one is tried nevertheless
         else:
             self._failing = False

@@ -244,9 +244,12 @@ class Router(InferenceService):
         )
         self._grpc = GrpcApi(self._service, max_images=args.max_images, max_bytes=args.max_body_bytes)
         openapi_json()  # parsed here, not while the first request waits
-        self._reporter = Reporter(
-            self._service.answers, lambda answers: control.report(self._service.report(replica, answers))
-        )
+
+        async def report(answers: list[LoggedAnswer]) -> None:
+            told = await control.report(self._service.report(replica, answers))
+            self._service.fleet.suspend(told.suspended)
+
+        self._reporter = Reporter(self._service.answers, report)
         self._reports: asyncio.Task[None] | None = None
         self._demand = RouterDemand(
             calls=lambda: self._service.batches().count,

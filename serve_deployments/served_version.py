@@ -46,6 +46,8 @@ class ServedVersion:
         self.manifest = manifest
         self._self_test = self_test
         self.warm = False
+        self.suspended = False
+        """It broke a guardrail: nobody but who asks for it is sent here."""
         self.breaker = Breaker(pause_s=args.breaker_pause_s)
         self._client = client
         self._tally = tally

@@ -40,3 +40,10 @@ def test_every_failed_gate_is_named() -> None:
     with pytest.raises(GateFailed) as caught:
         require([Gate("one", 3, 1), Gate("two", 0, 1), Gate("three", NAN, 1)])
     assert str(caught.value) == "one 3 (limit 1): failed by 2; three nan (limit 1): failed by nan"
+
+
+def test_exactly_the_limit_passes() -> None:
+    """Three images of a thousand: the difference of two shares is a little more than 0.003 half of the time."""
+    for right in range(4, 1001):
+        assert Gate("loss", right / 1000 - (right - 3) / 1000, 0.003).passed
+        assert not Gate("loss", right / 1000 - (right - 4) / 1000, 0.003).passed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -358,6 +360,52 @@ def test_promotions_are_logged_in_order(registry: Registry, home: Home, tmp_path
     assert sorted(p.when for p in log) == [p.when for p in log]
     assert registry.resolve("pets").aliases == (CHAMPION,)
     assert registry.resolve("pets/2").aliases == ()
+
+
+def test_an_alias_that_stays_is_not_logged(registry: Registry, home: Home, tmp_path: Path) -> None:
+    version = register(registry, tmp_path / "one", "pets")
+    for _ in range(2):
+        registry.promote(version, CHAMPION, who="ann", why="better")
+    assert len(read_promotions(home.promotion_log)) == 1
+
+
+@pytest.mark.parametrize("alias_before", [True, False])
+def test_a_promotion_that_cannot_be_logged_has_not_happened(
+    registry: Registry, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, alias_before: bool
+) -> None:
+    first, second = (register(registry, tmp_path / name, "pets") for name in ("one", "two"))
+    if alias_before:
+        registry.promote(first, CHAMPION, who="ann", why="")
+    before = read_promotions(home.promotion_log)
+
+    def full(_log: Path, _promotion: Promotion) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.registry.append_promotion", full)
+        with pytest.raises(MantaError, match="cannot be written: No space left on device"):
+            registry.promote(second, CHAMPION, who="ann", why="")
+    assert registry.resolve(second.reference).aliases == ()
+    assert registry.resolve(first.reference).aliases == ((CHAMPION,) if alias_before else ())
+    registry.promote(second, CHAMPION, who="ann", why="")
+    after = read_promotions(home.promotion_log)
+    assert [each.after for each in after[len(before) :]] == [second.version]
+
+
+def test_a_line_that_does_not_fit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that is nearly full takes a part of it, and says so by the number of bytes alone."""
+
+    class NearlyFull(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:100])
+
+    log = tmp_path / "promotions.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, *_, **__: NearlyFull(path, "a+"))
+        with pytest.raises(OSError, match="No space left on device"):
+            append_promotion(log, promotion(1, why="y" * 500))
+    append_promotion(log, promotion(2))
+    assert read_promotions(log) == [promotion(2)]
 
 
 def test_a_version_may_have_several_aliases(shared: Registry) -> None:

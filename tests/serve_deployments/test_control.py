@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-from collections.abc import AsyncIterator, Mapping
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from app.config import Home
 from app.errors import BadInput
-from app.traffic_changes import added, replaced, stopped, weighted
+from app.traffic_changes import added, promoted, replaced, stopped, weighted
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.serve_client import ServeState
 from serve_deployments import control as control_module
 from serve_deployments.control import Control
 from serve_deployments.metrics import Tally
-from serve_deployments.report import LoggedAnswer, Report
+from serve_deployments.report import Instructions, LoggedAnswer, Report
 from serve_deployments.schemas import ControlArgs
+from serve_deployments.windows import Windows
 from tests.serve_deployments.test_live_store import full_disk
 
 
@@ -73,7 +74,7 @@ async def test_answers_that_cannot_be_kept_are_refused_so_that_the_router_keeps_
         assert "live.db cannot be written: database or disk is full" in reply["message"]
         feedback = await control.feedback("y" * 5000, 0, 1)
         assert feedback["error"] == "ClusterError"
-    assert await control.report(report("r", *many)) == {"result": None}
+    assert await control.report(report("r", *many)) == {"result": Instructions(suspended=frozenset())}
     assert await control.feedback(many[0], 0, 0) == {"result": {"joined": True}}
 
 
@@ -104,16 +105,44 @@ async def test_counts_of_a_router_that_is_gone_are_kept_once_there_is_room(
     with full_disk(control._store), pytest.raises(Exception, match="disk is full"):
         await control._keep_counts()
     await control._keep_counts()
-    assert control._store.tally().counters["manta_requests", ("1", "champion", "ok")] == 8
+    kept = Windows(control._store.counted(), keep_s=60)
+    assert kept.total().counters["manta_requests", ("1", "champion", "ok")] == 8
+
+
+async def test_metrics_are_told_though_they_cannot_be_kept(control: Control) -> None:
+    many = report("many", requests=3)
+    for number in range(2000):
+        many.tally.count("manta_fallbacks", (f"version {number}", "error"))
+    await control.report(many)
+    with full_disk(control._store):
+        assert (
+            b'manta_requests_total{arm="champion",outcome="ok",version="1"} 3.0' in (await control.metrics())["result"]
+        )
+
+
+async def test_what_metrics_told_is_known_to_the_next_control(control: Control) -> None:
+    """Prometheus takes a counter that falls for one that began anew, and adds up all of it once more."""
+    await control.report(report("r", requests=7))
+    told = (await control.metrics())["result"]
+    control._store.close()  # killed
+    successor = Control(ControlArgs())
+    await successor._know(TRAFFIC)
+    line = b'manta_requests_total{arm="champion",outcome="ok",version="1"} 7.0'
+    assert line in told
+    assert line in (await successor.metrics())["result"]
+    successor._store.close()
 
 
 async def test_a_step_that_fails_does_not_keep_the_others_from_being_done(
     control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guarded = asyncio.Event()
+    guarded, sleep = asyncio.Event(), asyncio.sleep
 
     async def fails() -> None:
         raise OSError("disk")
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
 
     async def guards() -> None:
         guarded.set()
@@ -121,38 +150,141 @@ async def test_a_step_that_fails_does_not_keep_the_others_from_being_done(
     async def soon(_seconds: float) -> None:
         await sleep(0)
 
-    sleep = asyncio.sleep
     monkeypatch.setattr(control, "_refresh", fails)
-    monkeypatch.setattr(control, "_keep_counts", fails)
+    monkeypatch.setattr(control, "_catch_up", hangs)
     monkeypatch.setattr(control, "_guard_all", guards)
     monkeypatch.setattr(asyncio, "sleep", soon)
-    watch = asyncio.create_task(control._watch_all())
+    await control.reconfigure(None)
     for _ in range(3):
         guarded.clear()
         async with asyncio.timeout(5):
             await guarded.wait()
-    watch.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watch
+    for task in control._tasks:
+        task.cancel()
+    await asyncio.gather(*control._tasks, return_exceptions=True)
 
 
-async def test_other_shares_or_another_graph_begin_a_new_test(
-    control: Control, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# The A/B test
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [1000.0]
+    monkeypatch.setattr("serve_deployments.control.time.time", lambda: now[0])
+    yield now
+
+
+async def answered(control: Control, name: str, n: int, correct: int, at: float) -> None:
+    """This version answered so many images then, and feedback came for all."""
+    for number in range(n):
+        request = f"{name}-{at}-{number}"
+        logged = LoggedAnswer(request, 0, name, "champion" if name == "1" else "challenger", 0, 0.9, at)
+        control._store.add_answers([logged])
+        control._store.add_feedback(request, 0, 0 if number < correct else 1)
+
+
+def arms(comparison: Mapping[str, Any]) -> dict[str, int]:
+    compared = [comparison["champion"], *(each["challenger"] for each in comparison["contrasts"])]
+    return {arm["name"]: arm["n"] for arm in compared}
+
+
+async def test_other_shares_or_another_graph_begin_a_new_test(clock: list[float], control: Control) -> None:
     """At another hour other images come: what both versions answered before says nothing of the difference."""
-    clock = itertools.count(1000)
-    monkeypatch.setattr("serve_deployments.control.time.time", lambda: float(next(clock)))
-    first = control._experiment_began(TRAFFIC)
-    assert control._experiment_began(TRAFFIC.after(TRAFFIC)) == first
-    assert control._experiment_began(weighted(TRAFFIC, {"2": 20})) == 1000.0
+    before = control._compare(TRAFFIC)["since"]
     int8 = added(TRAFFIC, version("2").model_copy(update={"application": "classifier-2-int8", "variant": "int8"}), 20)
-    assert control._experiment_began(int8) == 1001.0
-    assert control._experiment_began(int8) == 1001.0
+    for changed in (weighted(TRAFFIC, {"2": 20}), int8, replaced_model(int8)):
+        clock[0] += 10
+        assert control._compare(changed)["since"] == clock[0] > before
+        clock[0] += 10
+        assert control._compare(changed.after(changed))["since"] == clock[0] - 10
 
 
-async def test_to_look_at_a_test_that_was_stopped_does_not_begin_another(control: Control) -> None:
-    first = control._experiment_began(TRAFFIC)
-    assert control._experiment_began(stopped(TRAFFIC, "2")) == first
+def replaced_model(traffic: TrafficFile) -> TrafficFile:
+    return traffic.model_copy(update={"model": "animals"})
+
+
+async def test_a_test_that_was_stopped_counts_no_arm_any_longer(clock: list[float], control: Control) -> None:
+    """The champion goes on answering, at other hours than the challenger did."""
+    began = clock[0]
+    await answered(control, "1", 4, 3, began + 1)
+    await answered(control, "2", 4, 3, began + 1)
+    clock[0] = began + 5
+    await control._know(TRAFFIC)
+    clock[0] = began + 9
+    alone = stopped(TRAFFIC, "2")
+    await control._know(alone)
+    await answered(control, "1", 30, 0, began + 20)
+    clock[0] = began + 30
+    comparison = control._compare(alone)
+    assert (comparison["since"], comparison["until"]) == (began, began + 5), "it was last seen then"
+    assert arms(comparison) == {"1": 4, "2": 4}
+    assert arms(control._compare(promoted(TRAFFIC, "2"))) == {"1": 4, "2": 4}, "still of who was the champion then"
+
+    assert arms(control._compare(TRAFFIC)) == {"1": 0, "2": 0}, "to go on at the same share is another test"
+
+
+async def test_a_test_of_another_model_is_not_this_ones(clock: list[float], control: Control) -> None:
+    await answered(control, "1", 2, 2, clock[0] + 1)
+    clock[0] += 10
+    animals = replaced_model(stopped(TRAFFIC, "2"))
+    assert control._compare(animals)["model"] == "colours"
+    assert control._compare(replaced_model(TRAFFIC))["champion"]["n"] == 0
+
+
+async def test_without_any_test_there_is_nothing_to_look_at(home: Home, control: Control) -> None:
+    control._store.save_text("A/B test", "")
     with pytest.raises(BadInput, match="no challenger has any traffic"):
         control._compare(stopped(TRAFFIC, "2"))
-    assert control._experiment_began(TRAFFIC) == first
+
+
+# Guardrails
+
+
+def failing(requests: int) -> Report:
+    tally = Tally()
+    tally.count("manta_requests", ("2", "challenger", "error"), requests)
+    return dataclasses.replace(report("r"), tally=tally)
+
+
+async def test_a_challenger_that_breaks_a_guardrail_is_suspended_while_somebody_else_changes_the_service(
+    control: Control,
+) -> None:
+    """Starting another version may take two minutes: its users do not wait for that."""
+    await control.report(failing(0))
+    now = time.monotonic()
+    control._weighted_since["classifier-2"] = now - 100
+    control._windows.add(failing(200), now)
+    async with control._changing:
+        await control._guard(TRAFFIC, now)
+        await control._guard(TRAFFIC, now)
+        assert (await control.report(failing(200)))["result"].suspended == {"classifier-2"}
+        assert len(control._tasks) == 1
+    await asyncio.gather(*control._tasks)
+    assert control._traffic is not None
+    assert control._traffic.challengers == ()
+    assert (await control.report(failing(200)))["result"].suspended == frozenset()
+    (decision,) = (await control.decisions())["result"]
+    assert decision["who"] == "guardrail"
+    assert "100.0% of 200 requests failed" in decision["why"]
+
+
+async def test_former_failures_are_not_held_against_a_version_that_gets_its_share_back(control: Control) -> None:
+    await control.report(failing(0))
+    now = time.monotonic()
+    control._windows.add(failing(200), now)
+    await control._know(stopped(TRAFFIC, "2"))
+    await control._know(TRAFFIC)
+    await control._guard(TRAFFIC, time.monotonic())
+    assert control._suspended == {}
+
+
+async def test_what_others_change_is_among_the_decisions(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`manta serve` and pipelines do not ask control."""
+    other = replaced(TRAFFIC, "animals", version("1")).after(TRAFFIC)
+    state = ServeState(host=None, port=None, applications={})
+    monkeypatch.setattr(ServeState, "traffic", other)
+    monkeypatch.setattr(control._serve, "state", lambda: state)
+    await control._refresh()
+    await control._refresh()
+    (decision,) = (await control.decisions())["result"]
+    assert decision["what"] == f"revision {other.revision}: champion colours/1 -> animals/1"

@@ -152,11 +152,59 @@ async def test_the_registry_follows_when_it_is_back(control: Control, monkeypatc
     operation = (await control.change("promote", {"version": "2", "who": "ann", "why": "better"}))["result"]
     assert "the registry's champion is not moved yet: the registry is away" in operation["warning"]
     with pytest.raises(ClusterError):
-        await control._follow_again()
+        await control._registry.catch_up(("colours", "2"))
     away = False
-    await control._follow_again()
-    await control._follow_again()
+    await control._registry.catch_up(("colours", "2"))
+    await control._registry.catch_up(("colours", "2"))
     assert promoted_in_registry == [("colours", "2", "ann", "better")]
+
+
+async def test_the_registry_follows_a_control_that_was_started_meanwhile(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted_in_registry = []
+
+    async def away(*_: str) -> None:
+        raise ClusterError("the registry is away")
+
+    async def there(_home: str, *promotion: str) -> None:
+        promoted_in_registry.append(promotion)
+
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=away))
+    await control.change("promote", {"version": "2", "who": "ann", "why": "better"})
+    successor = Control(ControlArgs())
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=there))
+    await successor._registry.catch_up(("colours", "2"))
+    assert promoted_in_registry == [("colours", "2", "ann", "better")]
+    successor._store.close()
+
+
+async def test_the_registry_does_not_follow_to_what_serves_no_longer(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has put another version live since, and told the registry."""
+
+    async def away(*_: str) -> None:
+        raise ClusterError("the registry is away")
+
+    async def must_not(*_: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=away))
+    await control.change("promote", {"version": "2"})
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=must_not))
+    await control._registry.catch_up(("colours", "3"))
+    await control._registry.catch_up(("colours", "2"))
+
+
+async def test_a_registry_that_hangs_is_given_up_for_now(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[object] = []
+    monkeypatch.setattr("serve_deployments.registry_follower.PATIENCE_S", 0.05)
+    monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=lambda *_: asyncio.Event().wait()))
+    monkeypatch.setattr("serve_deployments.control.ray.cancel", lambda reference, **_: cancelled.append(reference))
+    operation = (await control.change("promote", {"version": "2"}))["result"]
+    assert "is not moved yet: it did not answer in 0 s" in operation["warning"]
+    assert len(cancelled) == 1
 
 
 async def test_a_version_that_the_registry_does_not_know_is_not_tried_again(
@@ -167,7 +215,7 @@ async def test_a_version_that_the_registry_does_not_know_is_not_tried_again(
 
     monkeypatch.setattr(control_module, "_promote", SimpleNamespace(remote=promote))
     assert "not registered" in (await control.change("promote", {"version": "2"}))["result"]["warning"]
-    await control._follow_again()
+    await control._registry.catch_up(("colours", "2"))
 
 
 async def test_a_service_that_fails_is_a_failed_operation(control: Control, deployment: Deployment) -> None:

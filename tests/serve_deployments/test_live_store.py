@@ -14,6 +14,7 @@ from serve_deployments import live_store
 from serve_deployments.live_store import ArmCounts, LiveStore
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
+from serve_deployments.windows import Counted, Totals
 
 TESTED = ("champion", "challenger")
 
@@ -87,13 +88,14 @@ def test_it_is_all_there_after_a_restart(store: LiveStore, path: Path) -> None:
     store.add_decision("guardrail", "version 2 gets no traffic", "errors")
     tally = Tally()
     tally.count("manta_images", ("1", "champion"), 7)
-    store.save_tally(tally)
+    counted = Counted({"a": Totals(tally, {})})
+    store.save_counted(counted)
     store.save_text("experiment", "5\tx")
     store.close()
     again = LiveStore(path)
     assert again.add_feedback("b", 0, 1)
     assert again.counts(0, TESTED) == {"1": ArmCounts(2, 1)}
-    assert again.tally() == tally
+    assert again.counted() == counted
     assert again.text("experiment") == "5\tx"
     assert again.text("unknown") is None
     (decision,) = again.decisions()

@@ -218,6 +218,34 @@ async def test_a_router_without_a_former_file_begins_with_the_champion(
     assert time.monotonic() - started < 20
 
 
+async def test_a_challenger_that_never_came_does_not_hold_a_later_file_back(
+    service: Service, applications: Applications
+) -> None:
+    """The champion stands in for it before and after: a rollback would wait for nothing."""
+    for version in "13":
+        applications.deploy(version)
+    write_colour_bundle(applications.root / "2")
+    await service.fleet.apply(applications.traffic(1, **{"3": 90, "2": 10, "1": 0}))
+    assert service.fleet.traffic.revision == 1
+    await service.fleet.apply(applications.traffic(2, **{"1": 90, "2": 10, "3": 0}))
+    assert service.fleet.traffic.revision == 2
+    assert await answered_by(service) == "1"
+
+
+async def test_a_suspended_version_gets_no_users_until_it_is_not(service: Service, applications: Applications) -> None:
+    """Control has seen that it breaks a guardrail; the traffic file takes longer to change."""
+    for version in "12":
+        applications.deploy(version)
+    await service.fleet.apply(applications.traffic(1, **{"1": 0.001, "2": 1000}))
+    assert await answered_by(service) == "2"
+    service.fleet.suspend({"classifier-2"})
+    assert await answered_by(service) == "1"
+    assert service.tally.counters["manta_fallbacks", ("2", "suspended")] == 1
+    assert (await service.classify([colour_png(0)], Caller("r", version="2"))).version == "2", "who asks for it gets it"
+    service.fleet.suspend(())
+    assert await answered_by(service) == "2"
+
+
 async def test_a_missing_or_damaged_bundle_is_named(service: Service, applications: Applications) -> None:
     applications.deploy("1")
     (applications.root / "1" / "manifest.json").unlink()

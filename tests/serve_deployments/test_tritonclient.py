@@ -14,11 +14,10 @@ from tritonclient.utils import InferenceServerException
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import HttpApi
-from serve_deployments.metrics import Tally
 from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
-from serve_deployments.windows import Windows
+from serve_deployments.windows import Counted, Windows
 from tests.serve_deployments.fakes import FakeControl, asgi, colour_png
 from tests.serve_deployments.local_server import serve
 from tests.serve_deployments.test_router import Applications
@@ -36,7 +35,7 @@ class ControlOf(FakeControl):
 
     async def call(self, method: str, *arguments: Any) -> Any:
         if method == "statistics":
-            windows = Windows(Tally(), keep_s=60)
+            windows = Windows(Counted(), keep_s=60)
             windows.add(self._service.report("router", []), 0)
             return windows.statistics()
         return await super().call(method, *arguments)
