@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,6 +178,9 @@ def ab(url: Url = None, json: Json = False) -> None:
         more = "" if remaining == 0 else "unknown" if remaining is None else f"about {remaining:,}"
         table.add_row(*_arm(contrast["challenger"], percent), contrast["summary"], more)
     output.table(table)
+    if comparison["until"] is not None:
+        ended = datetime.fromtimestamp(comparison["until"], UTC).astimezone()
+        output.say(f"this test ended on {ended:%Y-%m-%d at %H:%M:%S}; none runs now")
     output.next_commands("manta promote VERSION", "manta traffic VERSION=PERCENT", "manta undeploy VERSION")
     output.result(comparison)
 
