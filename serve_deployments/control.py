@@ -14,23 +14,19 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 
-from app.ab_test import Comparison, compare
 from app.config import Home
-from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound
-from app.feedback import Feedback
+from app.errors import ClusterError, Conflict, MantaError, NotFound
 from app.traffic_changes import percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile, TrafficVersion
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
-from serve_deployments.assignment import TESTED
 from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.change_requests import ChangeRequest, parse
-from serve_deployments.experiment import Experiment, followed
+from serve_deployments.experiment import Experiments
 from serve_deployments.guard import breach
 from serve_deployments.live_store import LiveStore
 from serve_deployments.metrics import render
@@ -44,7 +40,6 @@ logger = logging.getLogger("ray.serve")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_EXPERIMENT = "A/B test"
 _TO_FOLLOW = "registry has to follow"
 _KEPT_OPERATIONS = 100
 _POLL_S = 0.1
@@ -71,6 +66,7 @@ class Control:
         self._args = args
         self._home = Home.from_env()
         self._store = LiveStore(self._home.live_database)
+        self._experiments = Experiments(self._store)
         self._windows = Windows(self._store.counted(), keep_s=args.longest_window_s)
         self._started = time.monotonic()
         # The database has one writer, and so has the service.
@@ -159,7 +155,7 @@ class Control:
     async def ab(self) -> dict[str, Any]:
         """The comparison of the versions that users are assigned to, or were until the last test ended."""
         traffic = await self._live_traffic()
-        return await self._in_database(self._compare, traffic)
+        return await self._in_database(self._experiments.compare, traffic)
 
     @_answers
     async def decisions(self) -> list[dict[str, Any]]:
@@ -348,35 +344,6 @@ class Control:
         finally:
             del self._suspended[challenger.application]
 
-    # The A/B test
-
-    def _compare(self, traffic: TrafficFile) -> dict[str, Any]:
-        test = self._follow_test(traffic)
-        if test is None:
-            raise BadInput("no challenger has any traffic; deploy one with `manta deploy VERSION --weight 10`")
-        counts = self._store.counts(test.began, TESTED, until=test.until)
-        feedback = {name: Feedback(each.n, each.correct) for name, each in counts.items()}
-        comparison = compare(
-            (test.champion, feedback.get(test.champion, Feedback())),
-            {each: feedback.get(each, Feedback()) for each in test.challengers},
-        )
-        return {
-            "since": test.began,
-            "until": test.seen if test.ended else None,
-            "model": test.model,
-            "percent": {} if test.ended else percent_of(traffic),
-            **_as_values(comparison),
-        }
-
-    def _follow_test(self, traffic: TrafficFile) -> Experiment | None:
-        """The A/B test under this traffic file; without a challenger, the one that ended last."""
-        text = self._store.text(_EXPERIMENT)
-        known = Experiment.from_text(text) if text else None
-        test = followed(known, traffic, time.time())
-        if test is not None and test != known:
-            self._store.save_text(_EXPERIMENT, test.to_text())
-        return test
-
     # Reading
 
     async def _current_traffic(self) -> TrafficFile | None:
@@ -422,7 +389,7 @@ class Control:
             for each in (traffic.challengers if traffic else ())
         }
         if traffic is not None:
-            await self._in_database(self._follow_test, traffic)
+            await self._in_database(self._experiments.follow, traffic)
 
     async def _in_database(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, work, *arguments)
@@ -456,11 +423,3 @@ def _dashboard_url() -> str:
     from cluster.connection import dashboard_of
 
     return dashboard_of(ray.get_runtime_context().gcs_address)
-
-
-def _as_values(comparison: Comparison) -> dict[str, Any]:
-    values = asdict(comparison)
-    for contrast, values_of_it in zip(comparison.contrasts, values["contrasts"], strict=True):
-        values_of_it["verdict"] = str(contrast.verdict)
-        values_of_it["summary"] = str(contrast)
-    return values

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from app.config import Home
-from app.errors import BadInput
-from app.traffic_changes import added, promoted, replaced, stopped, weighted
+from app.traffic_changes import added, replaced, stopped
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.serve_client import ServeState
 from serve_deployments import control as control_module
@@ -162,79 +161,6 @@ async def test_a_step_that_fails_does_not_keep_the_others_from_being_done(
     for task in control._tasks:
         task.cancel()
     await asyncio.gather(*control._tasks, return_exceptions=True)
-
-
-# The A/B test
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    now = [1000.0]
-    monkeypatch.setattr("serve_deployments.control.time.time", lambda: now[0])
-    yield now
-
-
-async def answered(control: Control, name: str, n: int, correct: int, at: float) -> None:
-    """This version answered so many images then, and feedback came for all."""
-    for number in range(n):
-        request = f"{name}-{at}-{number}"
-        logged = LoggedAnswer(request, 0, name, "champion" if name == "1" else "challenger", 0, 0.9, at)
-        control._store.add_answers([logged])
-        control._store.add_feedback(request, 0, 0 if number < correct else 1)
-
-
-def arms(comparison: Mapping[str, Any]) -> dict[str, int]:
-    compared = [comparison["champion"], *(each["challenger"] for each in comparison["contrasts"])]
-    return {arm["name"]: arm["n"] for arm in compared}
-
-
-async def test_other_shares_or_another_graph_begin_a_new_test(clock: list[float], control: Control) -> None:
-    """At another hour other images come: what both versions answered before says nothing of the difference."""
-    before = control._compare(TRAFFIC)["since"]
-    int8 = added(TRAFFIC, version("2").model_copy(update={"application": "classifier-2-int8", "variant": "int8"}), 20)
-    for changed in (weighted(TRAFFIC, {"2": 20}), int8, replaced_model(int8)):
-        clock[0] += 10
-        assert control._compare(changed)["since"] == clock[0] > before
-        clock[0] += 10
-        assert control._compare(changed.after(changed))["since"] == clock[0] - 10
-
-
-def replaced_model(traffic: TrafficFile) -> TrafficFile:
-    return traffic.model_copy(update={"model": "animals"})
-
-
-async def test_a_test_that_was_stopped_counts_no_arm_any_longer(clock: list[float], control: Control) -> None:
-    """The champion goes on answering, at other hours than the challenger did."""
-    began = clock[0]
-    await answered(control, "1", 4, 3, began + 1)
-    await answered(control, "2", 4, 3, began + 1)
-    clock[0] = began + 5
-    await control._know(TRAFFIC)
-    clock[0] = began + 9
-    alone = stopped(TRAFFIC, "2")
-    await control._know(alone)
-    await answered(control, "1", 30, 0, began + 20)
-    clock[0] = began + 30
-    comparison = control._compare(alone)
-    assert (comparison["since"], comparison["until"]) == (began, began + 5), "it was last seen then"
-    assert arms(comparison) == {"1": 4, "2": 4}
-    assert arms(control._compare(promoted(TRAFFIC, "2"))) == {"1": 4, "2": 4}, "still of who was the champion then"
-
-    assert arms(control._compare(TRAFFIC)) == {"1": 0, "2": 0}, "to go on at the same share is another test"
-
-
-async def test_a_test_of_another_model_is_not_this_ones(clock: list[float], control: Control) -> None:
-    await answered(control, "1", 2, 2, clock[0] + 1)
-    clock[0] += 10
-    animals = replaced_model(stopped(TRAFFIC, "2"))
-    assert control._compare(animals)["model"] == "colours"
-    assert control._compare(replaced_model(TRAFFIC))["champion"]["n"] == 0
-
-
-async def test_without_any_test_there_is_nothing_to_look_at(home: Home, control: Control) -> None:
-    control._store.save_text("A/B test", "")
-    with pytest.raises(BadInput, match="no challenger has any traffic"):
-        control._compare(stopped(TRAFFIC, "2"))
 
 
 # Guardrails
