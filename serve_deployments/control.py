@@ -360,10 +360,10 @@ class Control:
         """Reads the Serve document. While a change is made, which may take a minute, it is the one from before."""
         if self._changing.locked() and self._traffic is not None:
             return self._traffic
-        traffic = (await asyncio.to_thread(self._serve.state)).traffic
-        if self._changing.locked() and self._traffic is not None:  # it may be half of a change that has begun since
-            return self._traffic
         before = self._traffic
+        traffic = (await asyncio.to_thread(self._serve.state)).traffic
+        if before is not None and (self._changing.locked() or self._traffic is not before):
+            return self._traffic  # a change was begun, or made, since: what was read may be half of it, or from before
         try:
             await self._know(traffic)
             if before is not None and traffic is not None and before.revision < traffic.revision:

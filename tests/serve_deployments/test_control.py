@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -214,3 +215,25 @@ async def test_what_others_change_is_among_the_decisions(control: Control, monke
     await control._refresh()
     (decision,) = (await control.decisions())["result"]
     assert decision["what"] == f"revision {other.revision}: champion colours/1 -> animals/1"
+
+
+async def test_what_was_read_before_a_change_is_not_taken_for_news(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_answer = threading.Event(), threading.Event()
+    old = ServeState(host=None, port=None, applications={})
+    monkeypatch.setattr(ServeState, "traffic", TRAFFIC.after(TRAFFIC).model_copy(update={"model": "old"}))
+
+    def slow() -> ServeState:
+        read.set()
+        may_answer.wait(10)
+        return old
+
+    monkeypatch.setattr(control._serve, "state", slow)
+    looking = asyncio.create_task(control._refresh())
+    await asyncio.to_thread(read.wait, 10)
+    changed = stopped(TRAFFIC, "2").after(TRAFFIC)
+    await control._know(changed)
+    may_answer.set()
+    assert await looking == control._traffic == changed
+    assert (await control.decisions())["result"] == []
