@@ -96,9 +96,3 @@ class AirbenchHalf(Airbench):
     """Half the width: a quarter of the arithmetic."""
 
     widths = (32, 128, 128)
-
-
-class AirbenchTiny(Airbench):
-    """At most 0.27 M parameters, as many as ResNet-20."""
-
-    widths = (48, 80, 88)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from app.errors import BadInput
-from app.models.airbench import Airbench, AirbenchHalf, AirbenchTiny
-from app.models.airbench_wide import AirbenchWide
+from app.models.airbench import Airbench, AirbenchHalf
+from app.models.airbench_residual import AirbenchTiny, AirbenchWide
 from app.models.attention_cnn import AttentionCnn
 from app.models.custom_cnn import CustomCnn
 from app.models.dense_cnn import DenseCnn
@@ -40,7 +40,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "airbench": Architecture(Airbench, 16, "fast to train to high accuracy, of the speed-run family; 2 M parameters"),
     "airbench_wide": Architecture(AirbenchWide, 16, "the same, wider and deeper: the most accurate; 7.3 M parameters"),
     "airbench_half": Architecture(AirbenchHalf, 16, "the same at half the width, 0.5 M parameters"),
-    "airbench_tiny": Architecture(AirbenchTiny, 16, "the same with as many parameters as resnet20"),
+    "airbench_tiny": Architecture(AirbenchTiny, 16, "airbench_wide with as many parameters as resnet20"),
 }
 
 

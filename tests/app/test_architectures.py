@@ -54,6 +54,7 @@ def test_every_parameter_learns(name: str) -> None:
         ("resnet20", 269_722),
         # Jordan 2024: 1.97 M for airbench94.
         ("airbench", 1_972_792),
+        ("airbench_tiny", 269_304),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name: str, parameters: int) -> None:
@@ -87,11 +88,11 @@ def test_the_shortcut_of_resnet20_has_no_parameters_and_pads_channels() -> None:
 
 def test_whitening_leaves_out_what_does_not_vary() -> None:
     """Grey images have no colours: to blow up their rounding errors would cost the exported graph its parity."""
-    from app.models.airbench import AirbenchTiny
+    from app.models.airbench import AirbenchHalf
 
     torch.manual_seed(3)
     grey = torch.randn(64, 1, 16, 16).expand(-1, 3, -1, -1)
-    net = AirbenchTiny(10)
+    net = AirbenchHalf(10)
     net.prepare(grey)
     used = net.whitening.weight[:12].flatten(1).norm(dim=1) > 0
     assert int(used.sum()) == 4, "of 12 directions of a 2x2 patch, the 4 that are grey"

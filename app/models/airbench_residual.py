@@ -1,8 +1,8 @@
-"""The most accurate network of the table: airbench wider, deeper and with shortcuts, as its authors have it for 96 %.
+"""Airbench deeper and with shortcuts, as its authors have it for 96 %: the most accurate networks of their size here.
 
-Jordan 2024, arXiv:2404.00498: the widths are those of airbench95, the third convolution of a group, and the shortcut
-around the last two, those of airbench96. Here the first group, whose maps are largest, goes without. GELU stays: unlike
-airbench this one is made for accuracy and not for speed.
+Jordan 2024, arXiv:2404.00498: the third convolution of a group, and the shortcut around the last two, are those of
+airbench96. Here the first group, whose maps are largest, goes without. GELU stays: unlike airbench these are made for
+accuracy and not for speed.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class AirbenchWide(Airbench):
     """images: float [N, 3, H, W] normalized, H and W at least 16. Returns logits [N, C]."""
 
     widths = (128, 384, 384)
+    """Those of airbench95."""
 
     def layers(self) -> list[nn.Module]:
         first, second, third = self.widths
@@ -52,3 +53,9 @@ class AirbenchWide(Airbench):
             ResidualGroup(first, second),
             ResidualGroup(second, third),
         ]
+
+
+class AirbenchTiny(AirbenchWide):
+    """At most 0.27 M parameters, as many as ResNet-20."""
+
+    widths = (48, 64, 72)
