@@ -3,7 +3,7 @@
 Pure byte reading, microseconds an image: it stands in front of every decoder, so that a
 decompression bomb or a cut-off upload is refused before any pixel is allocated. `engine/` mirrors it.
 
-    JPEG   size from the start-of-frame segment; whole when an end marker follows the first scan
+    JPEG   size from the start-of-frame segment; whole when an end marker follows the first scan; at most 100 scans
     PNG    size from IHDR, which must come first; whole when the chunks reach IEND with right checksums
     BMP    size from the bitmap header; whole when an uncompressed image has all of its rows
     WebP   size from VP8, VP8L or VP8X; whole when the RIFF container has the length it declares
@@ -11,6 +11,7 @@ decompression bomb or a cut-off upload is refused before any pixel is allocated.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
 """An escaped 0xFF byte, and the markers that stand alone."""
 _JPEG_SCAN = 0xDA
 _JPEG_END = 0xD9
+_MOST_JPEG_SCANS = 100
+"""A scan may be a dozen bytes, and costs the decoder a pass over the whole image. Progressive files have 10 to 20."""
+_JPEG_SEGMENT_IN_SCANS = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+"""Restart markers and what is no segment are taken for scan data, as the decoder does."""
 _BMP_RGB, _BMP_BITFIELDS = 0, 3
 
 
@@ -59,7 +64,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_whole(data: bytes, header: ImageHeader) -> None:
-    """Raises BadImage when the file ends before its image does.
+    """Raises BadImage when the file ends before its image does, and for a JPEG of too many scans.
 
     Decoders do not tell: they fill the missing part with grey, or leave it black.
     """
@@ -110,7 +115,28 @@ def _jpeg_whole(data: bytes, header: ImageHeader) -> bool:
     while marker != _JPEG_SCAN:
         marker, _, position = _jpeg_segment(data, position)
     # Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
-    return data.find(b"\xff\xd9", position) >= 0
+    if data.find(b"\xff\xd9", position) < 0:
+        return False
+    if _has_too_many_scans(data, position):
+        raise BadImage(f"the JPEG image has more than {_MOST_JPEG_SCANS} scans")
+    return True
+
+
+def _has_too_many_scans(data: bytes, position: int) -> bool:
+    """position: in the first scan."""
+    left = _MOST_JPEG_SCANS - 1
+    if data.count(b"\xff\xda", position) <= left:  # wherever these pairs are, a scan each at most
+        return False
+    while left >= 0:
+        found = _JPEG_SEGMENT_IN_SCANS.search(data, position)
+        if not found or data[found.start() + 1] == _JPEG_END:
+            return False
+        try:
+            marker, _, position = _jpeg_segment(data, found.start())
+        except IndexError:
+            return False
+        left -= marker == _JPEG_SCAN
+    return True
 
 
 def _png_header(data: bytes) -> ImageHeader:

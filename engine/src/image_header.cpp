@@ -14,8 +14,11 @@ namespace manta {
 namespace {
 
 constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
+constexpr std::uint8_t kJpegFirstSegment = 0xC0;
 constexpr std::uint8_t kJpegScan = 0xDA;
 constexpr std::uint8_t kJpegEnd = 0xD9;
+// A scan may be a dozen bytes, and costs the decoder a pass over the whole image. Progressive files have 10 to 20.
+constexpr int kMostJpegScans = 100;
 constexpr std::uint32_t kBmpRgb = 0;
 constexpr std::uint32_t kBmpBitfields = 3;
 
@@ -110,6 +113,31 @@ ImageHeader jpeg_header(const Reader& data) {
   }
 }
 
+bool has_jpeg_end(const Reader& data, std::size_t position) {
+  // Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
+  while (true) {
+    position = data.find(0xFF, position) + 1;
+    if (data.u8(position) == kJpegEnd) return true;
+  }
+}
+
+// `position`: in the first scan.
+bool has_too_many_jpeg_scans(const Reader& data, std::size_t position) {
+  int scans = 1;
+  try {
+    while (scans <= kMostJpegScans) {
+      const std::uint8_t marker = next_jpeg_marker(data, position);
+      if (marker == kJpegEnd) return false;
+      if (marker == kJpegScan) ++scans;
+      // What is no segment is taken for scan data, as the decoder does.
+      if (marker >= kJpegFirstSegment) position = after_jpeg_segment(data, marker, position);
+    }
+  } catch (const CutOff&) {
+    return false;
+  }
+  return true;
+}
+
 bool jpeg_whole(const Reader& data, const ImageHeader& header) {
   std::size_t position = header.read_to;
   std::uint8_t marker = 0;
@@ -117,11 +145,11 @@ bool jpeg_whole(const Reader& data, const ImageHeader& header) {
     marker = next_jpeg_marker(data, position);
     position = after_jpeg_segment(data, marker, position);
   }
-  // Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
-  while (true) {
-    position = data.find(0xFF, position) + 1;
-    if (data.u8(position) == kJpegEnd) return true;
+  if (!has_jpeg_end(data, position)) return false;
+  if (has_too_many_jpeg_scans(data, position)) {
+    throw BadImage("the JPEG image has more than " + std::to_string(kMostJpegScans) + " scans");
   }
+  return true;
 }
 
 ImageHeader png_header(const Reader& data) {

@@ -124,6 +124,27 @@ def test_progressive_jpeg(progressive: bool) -> None:
     assert (decode(data) == np.array(Image.open(io.BytesIO(data)))).all()
 
 
+def with_more_scans(jpeg: bytes, number: int, between: bytes = b"") -> bytes:
+    """The last scan of a progressive JPEG, so many times more; `between` stands in front of each."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + (between + jpeg[last:-2]) * number + b"\xff\xd9"
+
+
+JPEG_COMMENT = b"\xff\xfe\x00\x06\xff\xd9\xff\xda"
+"""Two markers that are none: they stand in a comment."""
+
+
+def test_a_jpeg_of_too_many_scans_is_refused() -> None:
+    data = encoded(rgb(), "JPEG", progressive=True)
+    more = 100 - data.count(b"\xff\xda")
+    assert decode(with_more_scans(data, more)).shape == (40, 60, 3)
+    assert decode(with_more_scans(data, more, JPEG_COMMENT)).shape == (40, 60, 3)
+    assert (decode(data + b"\xff\xda" * 200) == decode(data)).all()  # behind the end they cost nothing
+    for between in (b"", JPEG_COMMENT, b"\xff", b"\xff\x02\xff\xff"):
+        with pytest.raises(BadImage, match="the JPEG image has more than 100 scans"):
+            decode(with_more_scans(data, more + 1, between))
+
+
 def test_bmp_with_rows_from_the_top() -> None:
     data = bytearray(encoded(rgb(), "BMP"))
     upside_down = decode(bytes(data))[::-1]

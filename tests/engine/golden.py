@@ -30,7 +30,16 @@ from app.artifact import MODEL_FILE, ONNX_METADATA_KEY, InputSpec, Manifest, Var
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, decode, encode_png, resize
 from app.inference import OnnxClassifier
-from tests.app.test_imaging import FORMATS, encoded, forged_png, in_mode, rgb, smooth
+from tests.app.test_imaging import (
+    FORMATS,
+    JPEG_COMMENT,
+    encoded,
+    forged_png,
+    in_mode,
+    rgb,
+    smooth,
+    with_more_scans,
+)
 from tests.bundles import write_colour_bundle
 
 REPOSITORY = Path(__file__).parents[2]
@@ -146,6 +155,9 @@ def broken_images() -> Iterator[tuple[str, bytes]]:
     damaged = bytearray(encoded(rgb(), "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
     yield "damaged.png", bytes(damaged)
+    progressive = encoded(rgb(), "JPEG", progressive=True)
+    yield "many-scans.jpg", with_more_scans(progressive, 100 - progressive.count(b"\xff\xda"), JPEG_COMMENT)
+    yield "too-many-scans.jpg", with_more_scans(progressive, 100, JPEG_COMMENT)
     yield "bomb.png", forged_png(100_000, 100_000)
     yield "no-pixels.png", forged_png(0, 10)
     yield "text.jpg", b"hello"
