@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ def images() -> Iterator[tuple[str, bytes]]:
             exif = Image.Exif()
             exif[0x112] = orientation
             yield f"orientation-{orientation}.{image_format.lower()}", encoded(rgb(), image_format, exif=exif)
+    yield from images_of_several_segments()
     yield from images_of_odd_sizes()
     yield from broken_images()
 
@@ -136,6 +138,27 @@ def images_of_every_mode() -> Iterator[tuple[str, bytes]]:
             )
     yield "progressive.jpg", encoded(rgb(), "JPEG", progressive=True)
     yield "restart-markers.jpg", encoded(rgb(), "JPEG", restart_marker_blocks=2)
+
+
+def images_of_several_segments() -> Iterator[tuple[str, bytes]]:
+    """JPEG images with more in their application segments than EXIF data, as cameras and editors write them."""
+    image = encoded(rgb(), "JPEG")
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>"
+    broken = b"Exif\0\0II\x2b\0"
+    for name, contents in {
+        "xmp-before-exif": (xmp, exif(6)),
+        "xmp-alone": (xmp,),
+        "broken-exif-before-exif": (broken, exif(6)),
+        "two-exif": (exif(8), exif(3)),
+        "unknown-orientation": (exif(9), exif(6)),
+        "no-zeros-behind-exif": (b"Exif\1\1" + exif(6)[6:],),
+    }.items():
+        segments = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content for content in contents)
+        yield f"{name}.jpg", image[:2] + segments + image[2:]
+
+
+def exif(orientation: int) -> bytes:
+    return b"Exif\0\0II" + struct.pack("<HIHHHIII", 42, 8, 1, 0x112, 3, 1, orientation, 0)
 
 
 def images_of_odd_sizes() -> Iterator[tuple[str, bytes]]:
