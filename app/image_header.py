@@ -1,7 +1,8 @@
 """Format and size of an encoded image from its first bytes, and whether the file is whole.
 
 Pure byte reading, microseconds an image: it stands in front of every decoder, so that a
-decompression bomb or a cut-off upload is refused before any pixel is allocated. `engine/` mirrors it.
+decompression bomb or a cut-off upload is refused before any pixel is allocated. `engine/` mirrors it. What versions of
+OpenCV read differently is refused as well: animations, and BMP images with unusual colour masks.
 
     JPEG   size from the start-of-frame segment; whole when an end marker follows the first scan; at most 100 scans
     PNG    size from IHDR, which must come first; whole when the chunks reach IEND with right checksums
@@ -34,6 +35,10 @@ _MOST_JPEG_SCANS = 100
 _JPEG_SEGMENT_IN_SCANS = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 """Restart markers and what is no segment are taken for scan data, as the decoder does."""
 _BMP_RGB, _BMP_BITFIELDS = 0, 3
+_BMP_MASKS_AT = 54
+_BMP_MASKS_32 = (0xFF0000, 0xFF00, 0xFF)
+_BMP_MASKS_16 = ((0x7C00, 0x3E0, 0x1F), (0xF800, 0x7E0, 0x1F))
+_WEBP_ANIMATION = 0x02
 
 
 @dataclass(slots=True)
@@ -64,7 +69,8 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_whole(data: bytes, header: ImageHeader) -> None:
-    """Raises BadImage when the file ends before its image does, and for a JPEG of too many scans.
+    """Raises BadImage when the file ends before its image does, and for what must not reach a decoder: an animation,
+    a BMP with unusual colour masks, a JPEG of too many scans.
 
     Decoders do not tell: they fill the missing part with grey, or leave it black.
     """
@@ -157,6 +163,8 @@ def _png_whole(data: bytes, _: ImageHeader) -> bool:
             return False
         if kind == b"IEND":
             return True
+        if kind == b"acTL":
+            raise BadImage("the PNG image is an animation")
         position = after + 4
 
 
@@ -177,8 +185,17 @@ def _bmp_whole(data: bytes, header: ImageHeader) -> bool:
         bits, compression = struct.unpack_from("<HI", data, 28)
     if compression not in (_BMP_RGB, _BMP_BITFIELDS):
         return True  # run-length coded rows have no known length; the decoder reports a missing end
+    if compression == _BMP_BITFIELDS and not _has_usual_masks(data, header_size, bits):
+        raise BadImage("the BMP image has unusual colour masks")
     row_bytes = (header.width * bits + 31) // 32 * 4
     return bool(offset >= 14 + header_size and offset + row_bytes * header.height <= len(data))
+
+
+def _has_usual_masks(data: bytes, header_size: int, bits: int) -> bool:
+    masks = struct.unpack_from("<III", data, _BMP_MASKS_AT)
+    if bits == 32:
+        return masks == _BMP_MASKS_32
+    return bits == 16 and header_size == 40 and masks in _BMP_MASKS_16
 
 
 def _webp_header(data: bytes) -> ImageHeader:
@@ -196,6 +213,8 @@ def _webp_header(data: bytes) -> ImageHeader:
 
 
 def _webp_whole(data: bytes, _: ImageHeader) -> bool:
+    if data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION:
+        raise BadImage("the WEBP image is an animation")
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     return bool(8 + riff_bytes <= len(data))
 

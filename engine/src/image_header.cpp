@@ -21,6 +21,8 @@ constexpr std::uint8_t kJpegEnd = 0xD9;
 constexpr int kMostJpegScans = 100;
 constexpr std::uint32_t kBmpRgb = 0;
 constexpr std::uint32_t kBmpBitfields = 3;
+constexpr std::size_t kBmpMasksAt = 54;
+constexpr std::uint8_t kWebpAnimation = 0x02;
 
 // The data ended where more was needed.
 struct CutOff {};
@@ -172,6 +174,7 @@ bool png_whole(const Reader& data) {
       return false;
     }
     if (kind == "IEND") return true;
+    if (kind == "acTL") throw BadImage("the PNG image is an animation");
     position = after + 4;
   }
 }
@@ -182,6 +185,14 @@ ImageHeader bmp_header(const Reader& data) {
   return sized(ImageFormat::bmp, static_cast<std::int32_t>(data.little(18, 4)), std::abs(height));
 }
 
+bool has_usual_bmp_masks(const Reader& data, std::int64_t header_size, std::int64_t bits) {
+  using Masks = std::array<std::uint32_t, 3>;
+  const Masks masks = {data.little(kBmpMasksAt, 4), data.little(kBmpMasksAt + 4, 4), data.little(kBmpMasksAt + 8, 4)};
+  if (bits == 32) return masks == Masks{0xFF0000, 0xFF00, 0xFF};
+  return bits == 16 && header_size == 40 &&
+         (masks == Masks{0x7C00, 0x3E0, 0x1F} || masks == Masks{0xF800, 0x7E0, 0x1F});
+}
+
 bool bmp_whole(const Reader& data, const ImageHeader& header) {
   const std::int64_t offset = data.little(10, 4);
   const std::int64_t header_size = data.little(14, 4);
@@ -190,6 +201,9 @@ bool bmp_whole(const Reader& data, const ImageHeader& header) {
   const std::uint32_t compression = is_old ? kBmpRgb : data.little(30, 4);
   if (compression != kBmpRgb && compression != kBmpBitfields) {
     return true;  // run-length coded rows have no known length; the decoder reports a missing end
+  }
+  if (compression == kBmpBitfields && !has_usual_bmp_masks(data, header_size, bits)) {
+    throw BadImage("the BMP image has unusual colour masks");
   }
   const std::int64_t row_bytes = (header.width * bits + 31) / 32 * 4;
   // Compared without multiplying: both factors come from the file.
@@ -213,6 +227,9 @@ ImageHeader webp_header(const Reader& data) {
 }
 
 bool webp_whole(const Reader& data) {
+  if (data.text(12, 4) == "VP8X" && (data.u8(20) & kWebpAnimation) != 0) {
+    throw BadImage("the WEBP image is an animation");
+  }
   return std::uint64_t{8} + data.little(4, 4) <= data.size();
 }
 

@@ -32,8 +32,11 @@ from app.errors import BadImage
 from app.imaging import RESIZE_RULE, decode, encode_png, resize
 from app.inference import OnnxClassifier
 from tests.app.test_imaging import (
+    ANIMATION,
     FORMATS,
     JPEG_COMMENT,
+    UNUSUAL_MASKS,
+    USUAL_MASKS,
     encoded,
     forged_png,
     in_mode,
@@ -178,6 +181,10 @@ def broken_images() -> Iterator[tuple[str, bytes]]:
     damaged = bytearray(encoded(rgb(), "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
     yield "damaged.png", bytes(damaged)
+    for image_format in ("PNG", "WEBP"):
+        yield f"animation.{image_format.lower()}", encoded(rgb(), image_format, **ANIMATION)
+    for name, data in {**USUAL_MASKS, **UNUSUAL_MASKS}.items():
+        yield f"masks-{name}.bmp", data
     progressive = encoded(rgb(), "JPEG", progressive=True)
     yield "many-scans.jpg", with_more_scans(progressive, 100 - progressive.count(b"\xff\xda"), JPEG_COMMENT)
     yield "too-many-scans.jpg", with_more_scans(progressive, 100, JPEG_COMMENT)
