@@ -8,6 +8,7 @@
 
 #include "manta/errors.hpp"
 #include "program/arguments.hpp"
+#include "program/text.hpp"
 
 namespace manta::server {
 namespace {
@@ -29,7 +30,7 @@ const std::array<Option, 21> kOptions = {{
     {{"model", 'm', true}, [](auto& options, auto value) { options.model = std::string(value); }},
     {{"port", 'p', true}, [](auto& options, auto value) { options.port = port_number(value); }},
     {{"host", 0, true}, [](auto& options, auto value) { options.host = value; }},
-    {{"model-version", 0, true}, [](auto& options, auto value) { options.model_version = value; }},
+    {{"model-version", 0, true}, [](auto& options, auto value) { options.model_version = program::printable(value); }},
     {{"variant", 0, true}, [](auto& options, auto value) { options.engine.variant = value; }},
     {{"gpu", 'g', false}, [](auto& options, auto) { options.engine.provider = Provider::cuda; }},
     {{"threads", 0, true},
