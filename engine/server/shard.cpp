@@ -71,9 +71,13 @@ Shard::Shard(const Shared& shared)
 Shard::~Shard() = default;
 
 void Shard::run() {
-  tick();
+  bool ticks = false;
   while (true) {
     try {
+      if (!ticks) {
+        ticks = true;
+        tick();
+      }
       loop_.run();
       return;
     } catch (const std::exception& error) {  // no memory, say: the other connections go on
@@ -83,14 +87,14 @@ void Shard::run() {
 }
 
 void Shard::tick() {
+  timer_.expires_after(kTick);  // first of all: whatever fails below is tried again
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && work_.owns_work()) tick();
+  });
   date_ = http_date();
   batcher_.expire();
   const auto now = Clock::now();
   for (const auto& connection : all()) connection->check_deadline(now);
-  timer_.expires_after(kTick);
-  timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error && work_.owns_work()) tick();
-  });
 }
 
 void Shard::add(Socket socket) {
