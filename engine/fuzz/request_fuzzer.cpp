@@ -85,6 +85,7 @@ class Fuzzed {
                        [](const std::function<void()>& call) { call(); },
                        [](const RanBatch&) {},
                        [](Clock::duration) {},
+                       [this] { return batcher_.queued(); },
                    },
                    BatchLimits(),
                    engine_.input_bytes(),

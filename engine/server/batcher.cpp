@@ -29,7 +29,7 @@ Batcher::Batcher(Hooks hooks, BatchLimits limits, std::size_t input_bytes, std::
 }
 
 bool Batcher::submit(BatchEntry& entry) {
-  if (queued() + entry.count > limits_.max_queued) {
+  if (hooks_.queued_in_all() + entry.count > limits_.max_queued) {
     observed([this] { hooks_.observe_unanswered(Clock::duration::zero()); });
     return false;
   }

@@ -1,6 +1,5 @@
 #include "shard.hpp"
 
-#include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -31,12 +30,6 @@ Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }
 
-// Images that may wait here: each loop has its share, and room for one full request.
-std::size_t share_of_queue(const ServerOptions& options) {
-  const auto loops = static_cast<std::size_t>(options.loops);
-  return std::max((options.max_queued_images + loops - 1) / loops, options.max_images);
-}
-
 }  // namespace
 
 Shard::Shard(const Shared& shared)
@@ -53,8 +46,9 @@ Shard::Shard(const Shared& shared)
                    shared.run_elsewhere,
                    [this](const RanBatch& batch) { shared_.metrics.batch(batch); },
                    [this](Clock::duration waited) { shared_.metrics.batches.add_unanswered(waited); },
+                   shared.queued,
                },
-               {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
+               {shared.options.max_batch, shared.options.max_queued_images, seconds(shared.options.queue_seconds),
                 shared.inline_images},
                shared.engine.input_bytes(), shared.engine.classes()),
       api_(shared.engine, batcher_, shared.metrics,

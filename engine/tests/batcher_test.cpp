@@ -51,6 +51,7 @@ struct Fixture {
                       if (counting_fails) throw std::bad_alloc();
                       ++unanswered;
                     },
+                    [this] { return batcher.queued() + queued_beside; },
                 },
                 limits, 1, 1) {}
 
@@ -71,6 +72,7 @@ struct Fixture {
   std::vector<std::size_t> sizes;
   std::vector<RanBatch> ran;
   int unanswered = 0;
+  std::size_t queued_beside = 0;
   bool fails = false;
   bool counting_fails = false;
   Batcher batcher;
@@ -168,6 +170,15 @@ TEST(Batcher, MoreThanMayWaitIsRefused) {
   EXPECT_TRUE(fixture.batcher.submit(two));
   fixture.run_all();
   EXPECT_EQ(two.answers, (std::vector<float>{4, 5}));
+}
+
+TEST(Batcher, WhatWaitsInOtherBatchersCountsToo) {
+  Fixture fixture({32, 3, std::chrono::seconds(10), 32});
+  fixture.queued_beside = 2;
+  Entry one({1});
+  Entry two({2});
+  EXPECT_TRUE(fixture.batcher.submit(one));
+  EXPECT_FALSE(fixture.batcher.submit(two));
 }
 
 TEST(Batcher, ALongRunIsMadeElsewhereAndBatchesGrowMeanwhile) {
