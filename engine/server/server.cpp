@@ -65,6 +65,9 @@ Server::Server(const ServerOptions& options)
       },
   };
   for (int i = 0; i < options_.loops; ++i) shards_.push_back(std::make_unique<Shard>(shared));
+  // Before anybody can know that it is there: what comes until `run` waits for it.
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
   listen();
 }
 
@@ -161,8 +164,6 @@ void Server::shut_down() {
 }
 
 void Server::run() {
-  signals_.add(SIGTERM);
-  signals_.add(SIGINT);
   signals_.async_wait([this](const error_code& error, int) {
     if (error) return;
     drain();

@@ -273,6 +273,12 @@ def test_sigterm_answers_what_was_accepted(build: Path, golden: Path) -> None:
         )
 
 
+def test_sigterm_as_soon_as_it_listens_is_an_orderly_end(build: Path, golden: Path) -> None:
+    for _ in range(5):
+        with start_server(build, golden / "bundles" / "colours", "--loops", "1") as server:
+            assert server.end() == 0
+
+
 def test_memory_stays_flat_and_small(build: Path, golden: Path, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"image": b64(encoded(rgb(32, 32), "JPEG"))}))
