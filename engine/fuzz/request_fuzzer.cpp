@@ -99,6 +99,7 @@ class Fuzzed {
                [this](std::function<void()> call) { later_.push_back(std::move(call)); },
                [](const std::function<void()>& call) { call(); },
                [] { return std::size_t{0}; },
+               [] { return false; },
            }};
 };
 

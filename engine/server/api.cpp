@@ -173,6 +173,7 @@ void Api::decode(Exchange& exchange) const {
   const std::size_t bytes = engine_.input_bytes();
   exchange.count = 0;
   for (Row& row : exchange.rows) {
+    if (hooks_.ended()) return;
     if (!row.error.empty()) continue;
     try {
       row.size = engine_.preprocess(row.encoded, &exchange.pixels[exchange.count * bytes]);

@@ -37,6 +37,8 @@ class Api {
     std::function<void(std::function<void()>)> decode_elsewhere;
     // Images that wait, in all loops.
     std::function<std::size_t()> queued;
+    // Whether nobody waits for answers any more.
+    std::function<bool()> ended;
   };
 
   Api(const Engine& engine, Batcher& batcher, Metrics& metrics, ApiLimits limits, std::string model_version,

@@ -58,6 +58,7 @@ Shard::Shard(const Shared& shared)
                [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
                shared.decode_elsewhere,
                shared.queued,
+               shared.ended,
            }),
       random_(std::random_device()()),
       date_(http_date()) {}

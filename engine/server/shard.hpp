@@ -38,6 +38,7 @@ class Shard {
     std::function<void(std::function<void()>)> run_elsewhere;
     std::function<void(std::function<void()>)> decode_elsewhere;
     std::function<std::size_t()> queued;
+    std::function<bool()> ended;
   };
 
   explicit Shard(const Shared& shared);

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import signal
+import socket
+import struct
 import subprocess
 import threading
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.test_imaging import encoded, rgb
+from tests.app.test_imaging import encoded, png_chunk, rgb
 from tests.engine.running import RunningServer, start_server
 from tests.engine.same_answer import Sent, assert_the_same_answer
 from tests.serve_deployments.fakes import colour_png
@@ -277,6 +283,40 @@ def test_sigterm_as_soon_as_it_listens_is_an_orderly_end(build: Path, golden: Pa
     for _ in range(5):
         with start_server(build, golden / "bundles" / "colours", "--loops", "1") as server:
             assert server.end() == 0
+
+
+def empty_png(side: int) -> bytes:
+    """A square of black and white pixels: a few bytes that take long to decode."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+
+
+def send_post(server: RunningServer, path: str, kind: str, body: bytes) -> socket.socket:
+    """Sends a request whose answer is not waited for."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    head = f"POST {path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
+
+
+@pytest.mark.parametrize("second_signal", [True, False])
+def test_an_end_that_cannot_wait_drops_what_is_to_be_decoded(build: Path, golden: Path, second_signal: bool) -> None:
+    options = ("--decode-threads", "1", "--drain-seconds", "60" if second_signal else "0.2")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        for _ in range(4):
+            clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.3)
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        if second_signal:
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=60) == 0
+        assert time.monotonic() - started < 3
 
 
 def test_memory_stays_flat_and_small(build: Path, golden: Path, tmp_path: Path) -> None:
