@@ -118,6 +118,11 @@ void Connection::parse() {
     shard_.api().handle(*this);
     return;
   }
+  // The parser takes a chunk's extensions, and a trailer, as a whole only, and however long.
+  if (parser_->is_header_done() && buffer_.size() > kHeaderLimit) {
+    refuse(431, "a chunk's head or the trailer is larger than the limit of " + std::to_string(kHeaderLimit) + " bytes");
+    return;
+  }
   extend(shard_.options().read_seconds);
   if (parser_->is_header_done() && !continued_) {
     send_continue();

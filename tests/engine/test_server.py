@@ -300,6 +300,39 @@ def send_post(server: RunningServer, path: str, kind: str, body: bytes) -> socke
     return client
 
 
+def all_of(client: socket.socket) -> bytes:
+    """What the server sends until it closes."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def answer_to(server: RunningServer, request: bytes) -> bytes:
+    """To a request as it goes over the wire, whose connection the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(request)
+        return all_of(client)
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [b"1;", b"0\r\nX: "], ids=["chunk extension", "trailer"])
+def test_what_surrounds_chunks_is_bounded(server: RunningServer, start: bytes) -> None:
+    before = server.resident_bytes()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(CHUNKED + start)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(48):
+                client.sendall(b"a" * (1 << 20))
+        assert server.resident_bytes() - before < 16 << 20
+    assert b" 431 " in answer_to(server, CHUNKED + start + b"a" * 17_000).split(b"\r\n")[0]
+
+
+def test_chunks_with_short_extensions_and_a_trailer_are_read(server: RunningServer) -> None:
+    body = b"".join(b"%x;name=value\r\n%b\r\n" % (len(part), part) for part in (RED[:9], RED[9:]))
+    request = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body + b"0\r\nX-Sum: 1\r\n\r\n"
+    assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
+
+
 LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
 
 
