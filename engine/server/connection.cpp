@@ -24,6 +24,7 @@ constexpr std::size_t kReadBytes = 16 * std::size_t{1024};
 constexpr std::size_t kReadBytesOfLargeBody = 256 * std::size_t{1024};
 constexpr std::uint32_t kHeaderLimit = 16 * 1024;
 constexpr std::size_t kShownDigits = 18;
+constexpr std::size_t kShownEncoding = 100;
 constexpr std::size_t kLongestId = 128;
 // Buffers larger than this are not kept for the next request.
 constexpr std::size_t kKeptBytes = 256 * std::size_t{1024};
@@ -111,6 +112,7 @@ void Connection::parse() {
     }
     if (used == 0) break;
   }
+  if (parser_->is_header_done() && !check_transfer_encoding()) return;
   if (!charge_body()) return;
   if (parser_->is_done()) {
     fill_request();
@@ -129,6 +131,22 @@ void Connection::parse() {
   } else {
     read();
   }
+}
+
+// The parser passes over a transfer encoding that it does not know, and takes for the next request what a proxy took
+// for the body. False when the request was refused.
+bool Connection::check_transfer_encoding() {
+  const auto& message = parser_->get();
+  const auto encodings = message.count(http::field::transfer_encoding);
+  if (encodings == 0) return true;
+  if (message.version() < 11) {
+    refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    return false;
+  }
+  const std::string_view encoding = view(message[http::field::transfer_encoding]);
+  if (encodings == 1 && lower(encoding) == "chunked") return true;
+  refuse(501, "transfer encoding " + quoted(encoding, kShownEncoding) + " is not supported: send chunked, or a length");
+  return false;
 }
 
 bool Connection::charge(std::size_t bytes) {

@@ -44,6 +44,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   bool has_begun() const;
   void refuse(int status, std::string_view detail);
   void refuse(const boost::system::error_code& error);
+  bool check_transfer_encoding();
   bool charge_body();
   void release_body();
   void send_continue();

@@ -333,6 +333,36 @@ def test_chunks_with_short_extensions_and_a_trailer_are_read(server: RunningServ
     assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize(
+    ("version", "encodings", "status"),
+    [
+        (b"1.1", [b"chunked, identity"], 501),
+        (b"1.1", [b"gzip"], 501),
+        (b"1.1", [b"gzip, chunked"], 501),
+        (b"1.1", [b""], 501),
+        (b"1.1", [b"identity", b"chunked"], 501),
+        (b"1.1", [b"chunked", b"chunked"], 400),
+        (b"1.0", [b"chunked"], 400),
+    ],
+)
+def test_a_transfer_encoding_that_is_not_chunked_is_refused(
+    server: RunningServer, version: bytes, encodings: list[bytes], status: int
+) -> None:
+    """What follows must not be taken for another request."""
+    headers = b"".join(b"Transfer-Encoding: %b\r\n" % encoding for encoding in encodings)
+    for length in (b"", b"Content-Length: 3\r\n"):
+        head = b"POST /health HTTP/" + version + b"\r\n" + headers + length + b"\r\n"
+        answer = answer_to(server, head + b"0\r\n\r\nGET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert int(answer.split()[1]) in {status, 400}
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"alive" not in answer
+
+
+def test_chunked_in_any_letters_is_taken(server: RunningServer) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding:  CHUNKED \r\n\r\n0\r\n\r\n"
+    assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
+
+
 LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
 
 
