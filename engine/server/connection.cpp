@@ -32,6 +32,8 @@ constexpr std::size_t kKeptBytes = 256 * std::size_t{1024};
 constexpr std::size_t kMostDiscarded = 64 * kMiB;
 constexpr double kLingerSeconds = 2;
 constexpr double kWriteSeconds = 30;
+// A body that comes more slowly than this, after its first `read_seconds`, is not waited for.
+constexpr double kLeastBytesPerSecond = 8 * 1024;
 // Of the binary tensor extension: how much of a body is JSON.
 const char* const kJsonBytes = "Inference-Header-Content-Length";
 
@@ -45,6 +47,10 @@ bool is_sane_id(std::string_view id) {
     return (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') ||
            kOthers.find(letter) != std::string_view::npos;
   });
+}
+
+Clock::duration duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 template <typename T>
@@ -73,11 +79,9 @@ void Connection::begin_request() {
   parser_->body_limit(shard_.options().max_body_bytes);
   continued_ = false;
   state_ = State::reading;
+  part_ = Part::nothing;
+  since_ = Clock::now();
   extend(shard_.options().idle_seconds);
-}
-
-bool Connection::has_begun() const {
-  return parser_->got_some() || buffer_.size() > 0;
 }
 
 void Connection::read() {
@@ -125,12 +129,25 @@ void Connection::parse() {
     refuse(431, "a chunk's head or the trailer is larger than the limit of " + std::to_string(kHeaderLimit) + " bytes");
     return;
   }
-  extend(shard_.options().read_seconds);
+  limit_reading();
   if (parser_->is_header_done() && !continued_) {
     send_continue();
   } else {
     read();
   }
+}
+
+// A byte now and then does not renew the time: the header has `read_seconds` in all, and a body has to keep its pace.
+void Connection::limit_reading() {
+  const double read_seconds = shard_.options().read_seconds;
+  const Part part = parser_->is_header_done() ? Part::body : Part::header;
+  if (part != part_) {
+    part_ = part;
+    since_ = Clock::now();
+  }
+  const auto bytes = static_cast<double>(parser_->get().body().size());
+  extend(read_seconds);
+  deadline_ = std::min(deadline_, since_ + duration(read_seconds + bytes / kLeastBytesPerSecond));
 }
 
 // The parser passes over a transfer encoding that it does not know, and takes for the next request what a proxy took
@@ -375,8 +392,12 @@ void Connection::close() {
   shard_.remove(*this);
 }
 
+std::optional<Clock::time_point> Connection::idle_since() const {
+  return state_ == State::reading && !has_begun() ? std::optional(since_) : std::nullopt;
+}
+
 void Connection::extend(double seconds) {
-  deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  deadline_ = Clock::now() + duration(seconds);
 }
 
 }  // namespace manta::server

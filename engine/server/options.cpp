@@ -107,10 +107,11 @@ std::string usage() {
       --max-body-bytes N         (32 MiB)
       --max-body-bytes-in-all N  (256 MiB)
       --max-pixels N             of an image, width times height (64,000,000)
-      --max-connections N        (4096)
+      --max-connections N        at this number idle ones make room (4096)
       --decode-threads N         threads for images too large for an event loop (2)
       --queue-seconds S          how long an image may wait for a run (10)
-      --read-seconds S           how long a client may keep silent within a request (15)
+      --read-seconds S           how long a request's header may take, and how long a client may keep silent within
+                                 its body, which must come at 8 KiB a second (15)
       --drain-seconds S          after SIGTERM, how long accepted requests may take (30)
       --version
   -h, --help

@@ -33,6 +33,7 @@ struct ServerOptions {
   std::size_t max_body_bytes = 32 * kMiB;
   // Of all bodies in memory at the same time; beyond that requests get 503.
   std::size_t max_body_bytes_in_all = 256 * kMiB;
+  // At this number those that have been idle for longest make room for new ones.
   std::size_t max_connections = 4096;
   // Requests with more pixels than this are decoded in another thread.
   std::int64_t inline_pixels = 100'000;
@@ -41,8 +42,9 @@ struct ServerOptions {
   double inline_run_seconds = 0.005;
   // How long an image may wait for a run.
   double queue_seconds = 10;
-  // How long a client may keep silent within a request, and between two.
+  // How long a request's header may take in all, and how long a client may keep silent within its body.
   double read_seconds = 15;
+  // How long it may keep silent between two requests.
   double idle_seconds = 75;
   // After SIGTERM, how long what was accepted may take.
   double drain_seconds = 30;

@@ -106,6 +106,7 @@ Shard& Server::next_shard() {
 
 void Server::accept() {
   if (static_cast<std::size_t>(metrics_.connections.load()) >= options_.max_connections) {
+    for (const auto& each : shards_) each->close_longest_idle();
     timer_.expires_after(kPause);  // clients wait in the system's queue meanwhile
     timer_.async_wait([this](const error_code& error) {
       if (!error && !draining_) accept();

@@ -14,6 +14,8 @@ namespace {
 
 // How often silent connections and images that waited too long are looked for.
 constexpr auto kTick = std::chrono::seconds(1);
+// A connection that waits for a shorter time may have its next request on the way.
+constexpr auto kIdle = std::chrono::seconds(1);
 // At the end: for requests that were sent before their clients could know of it.
 constexpr auto kGrace = std::chrono::milliseconds(200);
 
@@ -135,6 +137,20 @@ void Shard::finish_when_drained() {
   timer_.cancel();
   grace_.cancel();
   work_.reset();
+}
+
+void Shard::close_longest_idle() {
+  boost::asio::post(loop_, [this] {
+    auto longest = Clock::now() - kIdle;
+    Connection* found = nullptr;
+    for (const auto& entry : connections_) {
+      const auto since = entry.first->idle_since();
+      if (!since || *since > longest) continue;
+      longest = *since;
+      found = entry.first;
+    }
+    if (found != nullptr) found->drain();
+  });
 }
 
 void Shard::stop() {

@@ -57,6 +57,8 @@ class Shard {
   void drain();
   // From any thread: ends at once.
   void stop();
+  // From any thread: makes room, if a connection has been idle for a while.
+  void close_longest_idle();
 
   // From any thread.
   [[nodiscard]] std::size_t queued() const noexcept { return batcher_.queued(); }

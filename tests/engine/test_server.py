@@ -363,6 +363,46 @@ def test_chunked_in_any_letters_is_taken(server: RunningServer) -> None:
     assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("start", [b"GET /health HTTP/1.1\r\nX: ", CHUNKED + b"fffff\r\n"], ids=["header", "body"])
+def test_a_byte_now_and_then_does_not_keep_a_request_open(build: Path, golden: Path, start: bytes) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--read-seconds", "1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as client,
+    ):
+        client.sendall(start)
+        answer = b""
+        for _ in range(15):
+            client.sendall(b"a")
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(65536)
+                break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_keeps_its_pace_may_take_its_time(build: Path, golden: Path) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--read-seconds", "1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        body = RED.ljust(60_000, b"\0")
+        head = f"POST /predict HTTP/1.1\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode())
+        for at in range(0, len(body), 6000):
+            client.sendall(body[at : at + 6000])
+            time.sleep(0.3)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_idle_connections_make_room_for_new_ones(build: Path, golden: Path) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--max-connections", "4") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        for _ in range(10):
+            client = clients.enter_context(httpx.Client(timeout=10))
+            assert client.get(f"{server.url}/health/live").status_code == 200
+
+
 LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
 
 
