@@ -26,7 +26,7 @@ constexpr std::uint32_t kHeaderLimit = 16 * 1024;
 constexpr std::size_t kShownDigits = 18;
 constexpr std::size_t kShownEncoding = 100;
 constexpr std::size_t kLongestId = 128;
-// Buffers larger than this are not kept for the next request.
+// An idle connection keeps no more than this for its next request, in its input buffer and in all others together.
 constexpr std::size_t kKeptBytes = 256 * std::size_t{1024};
 // After a refused request: how much and how long what the client still sends is read, so that it sees the answer.
 constexpr std::size_t kMostDiscarded = 64 * kMiB;
@@ -54,8 +54,8 @@ Clock::duration duration(double seconds) {
 }
 
 template <typename T>
-void release_if_large(T& memory) {
-  if (memory.capacity() * sizeof(memory[0]) > kKeptBytes) T().swap(memory);
+std::size_t bytes_of(const T& memory) {
+  return memory.capacity() * sizeof(memory[0]);
 }
 
 }  // namespace
@@ -317,12 +317,7 @@ void Connection::on_written(const error_code& error) {
     return;
   }
   kept_body_ = std::move(parser_->get().body());
-  release_if_large(kept_body_);
-  release_if_large(response.body);
-  release_if_large(inflated_body);
-  release_if_large(pixels);
-  release_if_large(rows_of_probabilities);
-  for (std::string& bytes : decoded_bodies) release_if_large(bytes);
+  if (kept_bytes() > kKeptBytes) release_memory();
   if (buffer_.size() == 0 && buffer_.capacity() > kKeptBytes) buffer_.shrink_to_fit();
   begin_request();
   if (buffer_.size() > 0) {
@@ -330,6 +325,23 @@ void Connection::on_written(const error_code& error) {
   } else {
     read();
   }
+}
+
+std::size_t Connection::kept_bytes() const {
+  std::size_t bytes = bytes_of(kept_body_) + bytes_of(response.body) + bytes_of(inflated_body) + bytes_of(pixels) +
+                      bytes_of(rows_of_probabilities) + bytes_of(rows);
+  for (const std::string& decoded : decoded_bodies) bytes += sizeof decoded + bytes_of(decoded);
+  return bytes;
+}
+
+void Connection::release_memory() {
+  std::string().swap(kept_body_);
+  std::string().swap(response.body);
+  std::string().swap(inflated_body);
+  std::vector<std::uint8_t>().swap(pixels);
+  std::vector<float>().swap(rows_of_probabilities);
+  std::vector<Row>().swap(rows);
+  std::vector<std::string>().swap(decoded_bodies);
 }
 
 // A socket closed while the client still sends is reset, and the client may never see the answer.

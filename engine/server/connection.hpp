@@ -56,6 +56,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void fill_request();
   void write();
   void on_written(const boost::system::error_code& error);
+  std::size_t kept_bytes() const;
+  void release_memory();
   void linger();
   void discard();
   void close();

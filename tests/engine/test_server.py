@@ -403,6 +403,23 @@ def test_idle_connections_make_room_for_new_ones(build: Path, golden: Path) -> N
             assert client.get(f"{server.url}/health/live").status_code == 200
 
 
+def test_idle_connections_keep_little_memory(build: Path, golden: Path) -> None:
+    image = b64(RED.ljust(90_000, b"x"))
+    body = json.dumps({"images": [{"image": image}] * 256, "top_k": 1}).encode()
+    with (
+        start_server(build, golden / "bundles" / "network", "--loops", "1") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        sizes = []
+        for _ in range(12):
+            client = clients.enter_context(httpx.Client(timeout=30))
+            reply = client.post(f"{server.url}/predict/batch", content=body, headers=JSON)
+            assert reply.status_code == 200
+            time.sleep(0.1)  # it is released once the answer has left
+            sizes.append(server.resident_bytes())
+    assert sizes[-1] - sizes[0] < 96 << 20  # 22 MB of images each; the allocator keeps some
+
+
 LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
 
 
