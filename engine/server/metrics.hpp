@@ -27,6 +27,7 @@ class Metrics {
   BatchStatistics batches;
   std::atomic<std::int64_t> connections{0};
   std::atomic<std::int64_t> body_bytes{0};
+  std::atomic<std::int64_t> waiting_pixels{0};
 
   [[nodiscard]] std::string text(const Engine& engine, const std::string& model_version, std::size_t queued) const;
 

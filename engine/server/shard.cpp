@@ -54,7 +54,9 @@ Shard::Shard(const Shared& shared)
                 shared.inline_images},
                shared.engine.input_bytes(), shared.engine.classes()),
       api_(shared.engine, batcher_, shared.metrics,
-           {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels},
+           {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels,
+            shared.options.max_pixels_in_all, shared.options.max_body_bytes_in_all,
+            seconds(shared.options.queue_seconds)},
            shared.model_version,
            {
                [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },

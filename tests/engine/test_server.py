@@ -423,6 +423,52 @@ def test_idle_connections_keep_little_memory(build: Path, golden: Path) -> None:
 LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
 
 
+def status_of(client: socket.socket) -> int:
+    return int(client.recv(65536).split()[1])
+
+
+def test_what_waits_for_decoding_is_bounded_in_time(build: Path, golden: Path) -> None:
+    options = ("--decode-threads", "1", "--queue-seconds", "0.2", "--loops", "1")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        large = clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.05)
+        started = time.monotonic()
+        small = clients.enter_context(send_post(server, "/predict", "image/png", empty_png(400)))
+        assert status_of(large) == 504
+        status_of(small)  # 200 or 504, depending on how long the image that was in hand took
+        assert time.monotonic() - started < 1.5
+        assert httpx.post(f"{server.url}/predict", content=empty_png(400), headers=PNG).status_code == 200
+
+
+def test_what_waits_for_decoding_is_bounded_in_pixels(build: Path, golden: Path) -> None:
+    options = ("--decode-threads", "1", "--max-pixels-in-all", "300000000", "--queue-seconds", "60")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        first = clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.05)
+        assert "manta_waiting_pixels 2560" in httpx.get(f"{server.url}/metrics").text
+        reply = httpx.post(f"{server.url}/predict/batch", content=LARGE_BATCH, headers=JSON)
+        assert reply.status_code == 503
+        assert reply.headers["retry-after"] == "1"
+        assert status_of(first) == 200
+        assert "manta_waiting_pixels 0\n" in httpx.get(f"{server.url}/metrics").text
+        larger = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 19}).encode()
+        reply = httpx.post(f"{server.url}/predict/batch", content=larger, headers=JSON)
+        assert reply.status_code == 413
+        assert reply.json()["error"] == "the images have 304,000,000 pixels together, the limit is 300,000,000"
+
+
+def test_the_memory_of_decoding_is_counted(build: Path, golden: Path) -> None:
+    """The input of five images of 32x32 to the model takes 15,360 bytes."""
+    options = ("--max-body-bytes", "10000", "--max-body-bytes-in-all", "12000")
+    images = {"images": [{"image": b64(RED)}] * 5}
+    with start_server(build, golden / "bundles" / "network", *options) as server:
+        reply = httpx.post(f"{server.url}/predict/batch", json=images)
+        assert reply.status_code == 413
+        assert "bytes of memory, the limit is 12,000" in reply.json()["error"]
+        assert httpx.post(f"{server.url}/predict", content=RED, headers=PNG).status_code == 200
+        assert "manta_body_bytes 0\n" in httpx.get(f"{server.url}/metrics").text
+
+
 @pytest.mark.parametrize("second_signal", [True, False])
 def test_an_end_that_cannot_wait_drops_what_is_to_be_decoded(build: Path, golden: Path, second_signal: bool) -> None:
     options = ("--decode-threads", "1", "--drain-seconds", "60" if second_signal else "0.2")
