@@ -1,9 +1,10 @@
 """Format and size of an encoded image from its first bytes, and whether the file is whole.
 
 Pure byte reading, microseconds an image: it stands in front of every decoder, so that a
-decompression bomb or a cut-off upload is refused before any pixel is allocated. `engine/` mirrors it.
+decompression bomb or a cut-off upload is refused before any pixel is allocated. `engine/` mirrors it. What versions of
+OpenCV read differently is refused as well: animations, and BMP images with unusual colour masks.
 
-    JPEG   size from the start-of-frame segment; whole when an end marker follows the first scan
+    JPEG   size from the start-of-frame segment; whole when an end marker follows the first scan; at most 100 scans
     PNG    size from IHDR, which must come first; whole when the chunks reach IEND with right checksums
     BMP    size from the bitmap header; whole when an uncompressed image has all of its rows
     WebP   size from VP8, VP8L or VP8X; whole when the RIFF container has the length it declares
@@ -11,6 +12,7 @@ decompression bomb or a cut-off upload is refused before any pixel is allocated.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -28,7 +30,15 @@ _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
 """An escaped 0xFF byte, and the markers that stand alone."""
 _JPEG_SCAN = 0xDA
 _JPEG_END = 0xD9
+_MOST_JPEG_SCANS = 100
+"""A scan may be a dozen bytes, and costs the decoder a pass over the whole image. Progressive files have 10 to 20."""
+_JPEG_SEGMENT_IN_SCANS = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+"""Restart markers and what is no segment are taken for scan data, as the decoder does."""
 _BMP_RGB, _BMP_BITFIELDS = 0, 3
+_BMP_MASKS_AT = 54
+_BMP_MASKS_32 = (0xFF0000, 0xFF00, 0xFF)
+_BMP_MASKS_16 = ((0x7C00, 0x3E0, 0x1F), (0xF800, 0x7E0, 0x1F))
+_WEBP_ANIMATION = 0x02
 
 
 @dataclass(slots=True)
@@ -59,7 +69,8 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_whole(data: bytes, header: ImageHeader) -> None:
-    """Raises BadImage when the file ends before its image does.
+    """Raises BadImage when the file ends before its image does, and for what must not reach a decoder: an animation,
+    a BMP with unusual colour masks, a JPEG of too many scans.
 
     Decoders do not tell: they fill the missing part with grey, or leave it black.
     """
@@ -110,7 +121,28 @@ def _jpeg_whole(data: bytes, header: ImageHeader) -> bool:
     while marker != _JPEG_SCAN:
         marker, _, position = _jpeg_segment(data, position)
     # Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
-    return data.find(b"\xff\xd9", position) >= 0
+    if data.find(b"\xff\xd9", position) < 0:
+        return False
+    if _has_too_many_scans(data, position):
+        raise BadImage(f"the JPEG image has more than {_MOST_JPEG_SCANS} scans")
+    return True
+
+
+def _has_too_many_scans(data: bytes, position: int) -> bool:
+    """position: in the first scan."""
+    left = _MOST_JPEG_SCANS - 1
+    if data.count(b"\xff\xda", position) <= left:  # wherever these pairs are, a scan each at most
+        return False
+    while left >= 0:
+        found = _JPEG_SEGMENT_IN_SCANS.search(data, position)
+        if not found or data[found.start() + 1] == _JPEG_END:
+            return False
+        try:
+            marker, _, position = _jpeg_segment(data, found.start())
+        except IndexError:
+            return False
+        left -= marker == _JPEG_SCAN
+    return True
 
 
 def _png_header(data: bytes) -> ImageHeader:
@@ -131,6 +163,8 @@ def _png_whole(data: bytes, _: ImageHeader) -> bool:
             return False
         if kind == b"IEND":
             return True
+        if kind == b"acTL":
+            raise BadImage("the PNG image is an animation")
         position = after + 4
 
 
@@ -151,8 +185,17 @@ def _bmp_whole(data: bytes, header: ImageHeader) -> bool:
         bits, compression = struct.unpack_from("<HI", data, 28)
     if compression not in (_BMP_RGB, _BMP_BITFIELDS):
         return True  # run-length coded rows have no known length; the decoder reports a missing end
+    if compression == _BMP_BITFIELDS and not _has_usual_masks(data, header_size, bits):
+        raise BadImage("the BMP image has unusual colour masks")
     row_bytes = (header.width * bits + 31) // 32 * 4
     return bool(offset >= 14 + header_size and offset + row_bytes * header.height <= len(data))
+
+
+def _has_usual_masks(data: bytes, header_size: int, bits: int) -> bool:
+    masks = struct.unpack_from("<III", data, _BMP_MASKS_AT)
+    if bits == 32:
+        return masks == _BMP_MASKS_32
+    return bits == 16 and header_size == 40 and masks in _BMP_MASKS_16
 
 
 def _webp_header(data: bytes) -> ImageHeader:
@@ -170,6 +213,8 @@ def _webp_header(data: bytes) -> ImageHeader:
 
 
 def _webp_whole(data: bytes, _: ImageHeader) -> bool:
+    if data[12:16] == b"VP8X" and data[20] & _WEBP_ANIMATION:
+        raise BadImage("the WEBP image is an animation")
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
     return bool(8 + riff_bytes <= len(data))
 

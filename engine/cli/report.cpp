@@ -6,6 +6,7 @@
 
 #include "program/classified_json.hpp"
 #include "program/json_writer.hpp"
+#include "program/text.hpp"
 
 namespace manta::cli {
 namespace {
@@ -20,7 +21,7 @@ void print_json(Write write) {
 void put_model(Writer& json, const Engine& engine) {
   const ModelInfo& model = engine.model();
   json.member("model", model.name);
-  json.member("model_path", model.path);
+  json.member("model_path", program::printable(model.path));
   json.member("sha256", model.sha256);
   json.member("provider", engine.provider());
 }
@@ -44,9 +45,9 @@ void put_stages(Writer& json, const Engine& engine) {
 
 void put_answer(Writer& json, const FileAnswer& answer) {
   json.StartObject();
-  json.member("file", answer.file);
+  json.member("file", program::printable(answer.file));
   if (!answer.classified.error.empty()) {
-    json.member("error", answer.classified.error);
+    json.member("error", program::printable(answer.classified.error));
   } else {
     program::put_predictions(json, answer.classified.predictions);
     program::put_image_shape(json, answer.classified.size);

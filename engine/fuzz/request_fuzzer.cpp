@@ -85,6 +85,7 @@ class Fuzzed {
                        [](const std::function<void()>& call) { call(); },
                        [](const RanBatch&) {},
                        [](Clock::duration) {},
+                       [this] { return batcher_.queued(); },
                    },
                    BatchLimits(),
                    engine_.input_bytes(),
@@ -98,6 +99,7 @@ class Fuzzed {
                [this](std::function<void()> call) { later_.push_back(std::move(call)); },
                [](const std::function<void()>& call) { call(); },
                [] { return std::size_t{0}; },
+               [] { return false; },
            }};
 };
 

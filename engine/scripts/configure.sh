@@ -11,6 +11,8 @@ PYTHON=${PYTHON:-.venv/bin/python}
 preset=$1
 
 options=("-DPython3_EXECUTABLE=$(realpath --no-symlinks "$PYTHON")")
+# What an earlier call found must not stand against what this one asks for.
+options+=(-UONNXRUNTIME_ROOT -UONNXRUNTIME_INCLUDE_DIR -UONNXRUNTIME_LIBRARY -UONNXRUNTIME_HEADERS)
 if [ -n "${ONNXRUNTIME_ROOT:-}" ]; then
   options+=("-DONNXRUNTIME_ROOT=$ONNXRUNTIME_ROOT")
 else

@@ -8,6 +8,7 @@
 #include "manta/version.hpp"
 #include "program/classified_json.hpp"
 #include "program/json_writer.hpp"
+#include "program/text.hpp"
 
 namespace manta::server {
 namespace {
@@ -122,7 +123,7 @@ void AnswerWriter::model_info(Exchange& exchange, std::size_t queued) const {
   json.StartObject();
   json.member("model", model.name);
   json.member("model_version", model_version_);
-  json.member("model_path", model.path);
+  json.member("model_path", program::printable(model.path));
   json.member("architecture", model.architecture);
   json.list("input_shape", std::array<int, 4>{-1, model.height, model.width, 3}, put_side);
   json.list("output_shape", std::array<int, 2>{-1, classes}, put_side);

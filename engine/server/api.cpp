@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <exception>
 #include <iostream>
-#include <limits>
+#include <memory>
 
 #include "problem.hpp"
 #include "request_body.hpp"
+#include "text.hpp"
 
 namespace manta::server {
 namespace {
@@ -33,26 +35,56 @@ constexpr std::array<RouteEntry, 7> kTable = {{
     {"/metrics", Route::metrics, "GET"},
 }};
 
-// What the header says; nothing for a broken one, which is refused before any pixel is decoded.
-std::int64_t pixels(ByteView encoded) {
-  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+// What the header says; none for a broken image or one above the limit, which is refused before any pixel is decoded.
+std::int64_t pixels(ByteView encoded, std::int64_t most) {
   try {
     const ImageHeader header = read_header(encoded);
-    return header.width > kMost / header.height ? kMost : header.width * header.height;
+    return header.width > most / header.height ? 0 : header.width * header.height;
   } catch (const BadImage&) {
     return 0;
   }
 }
 
-bool is_small(const Exchange& exchange, std::int64_t most_pixels) {
-  std::int64_t left = most_pixels;
+// What there is to decode, in pixels.
+std::int64_t pixels_to_decode(const Exchange& exchange, std::int64_t max_pixels) {
+  std::int64_t sum = 0;
   for (const Row& row : exchange.rows) {
     if (!row.error.empty()) continue;
-    left -= std::max(pixels(row.encoded), static_cast<std::int64_t>(row.encoded.size() / kBytesPerPixel));
-    if (left < 0) return false;
+    sum += std::max(pixels(row.encoded, max_pixels), static_cast<std::int64_t>(row.encoded.size() / kBytesPerPixel));
   }
-  return true;
+  return sum;
 }
+
+// Bytes that decoding takes beside the request's body: what base64 held, and the model's input.
+std::size_t bytes_to_decode(const Exchange& exchange, std::size_t input_bytes) {
+  std::size_t sum = exchange.rows.size() * input_bytes;
+  for (std::size_t i = 0; i < exchange.rows.size(); ++i) {
+    const Row& row = exchange.rows[i];
+    const bool is_of_base64 = row.encoded.data() == ByteView(exchange.decoded_bodies[i]).data();
+    if (is_of_base64) sum += row.encoded.size();
+  }
+  return sum;
+}
+
+// Counts pixels as waiting for their thread, from when it is made until it ends.
+class WaitingPixels {
+ public:
+  WaitingPixels(std::atomic<std::int64_t>& sum, std::int64_t pixels, std::int64_t most) : sum_(sum), pixels_(pixels) {
+    const auto before = sum_.fetch_add(pixels, std::memory_order_relaxed);
+    if (before + pixels <= most) return;
+    sum_.fetch_sub(pixels, std::memory_order_relaxed);
+    throw HttpError(503, kTooMuchAtOnce);
+  }
+  ~WaitingPixels() { sum_.fetch_sub(pixels_, std::memory_order_relaxed); }
+  WaitingPixels(const WaitingPixels&) = delete;
+  WaitingPixels& operator=(const WaitingPixels&) = delete;
+  WaitingPixels(WaitingPixels&&) = delete;
+  WaitingPixels& operator=(WaitingPixels&&) = delete;
+
+ private:
+  std::atomic<std::int64_t>& sum_;
+  std::int64_t pixels_;
+};
 
 }  // namespace
 
@@ -122,6 +154,7 @@ void Api::dispatch_v2(Exchange& exchange) {
       classify(exchange);
       break;
     case ProtocolV2::Next::run:
+      take_memory(exchange, exchange.pixels.size());
       submit(exchange);
       break;
   }
@@ -156,24 +189,49 @@ void Api::read_and_classify(Exchange& exchange) {
 }
 
 void Api::classify(Exchange& exchange) {
+  take_memory(exchange, bytes_to_decode(exchange, engine_.input_bytes()));
   exchange.pixels.resize(exchange.rows.size() * engine_.input_bytes());
-  if (is_small(exchange, limits_.inline_pixels)) {
-    decode(exchange);
-    submit(exchange);
+  const std::int64_t pixels = pixels_to_decode(exchange, engine_.options().max_pixels);
+  if (pixels <= limits_.inline_pixels) {
+    if (decode(exchange, Clock::time_point::max())) submit(exchange);
     return;
   }
-  hooks_.decode_elsewhere([this, &exchange] {
-    decode(exchange);
-    hooks_.later([this, &exchange] { guarded(exchange, [&] { submit(exchange); }); });
+  if (pixels > limits_.max_pixels_in_all) {
+    throw HttpError(413, "the images have " + grouped(static_cast<std::size_t>(pixels)) +
+                             " pixels together, the limit is " +
+                             grouped(static_cast<std::size_t>(limits_.max_pixels_in_all)));
+  }
+  // Shared, because what is called must be copyable.
+  auto waiting = std::make_shared<WaitingPixels>(metrics_.waiting_pixels, pixels, limits_.max_pixels_in_all);
+  hooks_.decode_elsewhere([this, &exchange, waiting = std::move(waiting)]() mutable {
+    const bool is_done = decode(exchange, exchange.started + limits_.queue_time);
+    waiting.reset();
+    hooks_.later([this, &exchange, is_done] {
+      guarded(exchange, [&] {
+        if (!is_done) throw HttpError(504, "the images were not decoded in time");
+        submit(exchange);
+      });
+    });
   });
 }
 
-// Called from threads for decoding too.
-void Api::decode(Exchange& exchange) const {
+// Beside the body; what does not fit beside other requests' is refused.
+void Api::take_memory(Exchange& exchange, std::size_t bytes) const {
+  const std::size_t all = exchange.request.body.size() + bytes;
+  if (all > limits_.max_bytes_in_all) {
+    throw HttpError(413, "the request takes " + grouped(all) + " bytes of memory, the limit is " +
+                             grouped(limits_.max_bytes_in_all));
+  }
+  if (!exchange.charge(bytes)) throw HttpError(503, kTooMuchAtOnce);
+}
+
+// Called from threads for decoding too. False when it was not done in time, or nobody waits for it any more.
+bool Api::decode(Exchange& exchange, Clock::time_point until) const {
   const std::size_t bytes = engine_.input_bytes();
   exchange.count = 0;
   for (Row& row : exchange.rows) {
     if (!row.error.empty()) continue;
+    if (hooks_.ended() || Clock::now() > until) return false;
     try {
       row.size = engine_.preprocess(row.encoded, &exchange.pixels[exchange.count * bytes]);
       row.slot = exchange.count++;
@@ -189,6 +247,7 @@ void Api::decode(Exchange& exchange) const {
       row.error_status = 500;
     }
   }
+  return true;
 }
 
 void Api::submit(Exchange& exchange) {

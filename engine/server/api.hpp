@@ -7,6 +7,7 @@
 
 #include <simdjson.h>
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -26,6 +27,12 @@ struct ApiLimits {
   std::size_t max_body_bytes = std::size_t{32} << 20U;
   // Requests with more pixels than this, all images together, are decoded elsewhere.
   std::int64_t inline_pixels = 100'000;
+  // Of all requests that are decoded elsewhere, or wait for it.
+  std::int64_t max_pixels_in_all = 512'000'000;
+  // Of one request: its body, what base64 in it held, and its input to the model.
+  std::size_t max_bytes_in_all = std::size_t{256} << 20U;
+  // From the request to the end of its decoding elsewhere.
+  Clock::duration queue_time = std::chrono::seconds(10);
 };
 
 class Api {
@@ -37,6 +44,8 @@ class Api {
     std::function<void(std::function<void()>)> decode_elsewhere;
     // Images that wait, in all loops.
     std::function<std::size_t()> queued;
+    // Whether nobody waits for answers any more.
+    std::function<bool()> ended;
   };
 
   Api(const Engine& engine, Batcher& batcher, Metrics& metrics, ApiLimits limits, std::string model_version,
@@ -57,7 +66,8 @@ class Api {
   void tell(Exchange& exchange) const;
   void read_and_classify(Exchange& exchange);
   void classify(Exchange& exchange);
-  void decode(Exchange& exchange) const;
+  void take_memory(Exchange& exchange, std::size_t bytes) const;
+  [[nodiscard]] bool decode(Exchange& exchange, Clock::time_point until) const;
   void submit(Exchange& exchange);
   void answer(Exchange& exchange);
 

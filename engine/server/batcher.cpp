@@ -9,12 +9,28 @@ namespace manta::server {
 
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+// What is counted must not keep entries from their answers: it may fail for want of memory.
+template <typename Observe>
+void observed(Observe observe) noexcept {
+  try {
+    observe();
+  } catch (const std::exception& error) {
+    std::cerr << "a batch was not counted: " << error.what() << std::endl;
+  }
+}
+
+}  // namespace
+
 Batcher::Batcher(Hooks hooks, BatchLimits limits, std::size_t input_bytes, std::size_t classes)
-    : hooks_(std::move(hooks)), limits_(limits), input_bytes_(input_bytes), classes_(classes) {}
+    : hooks_(std::move(hooks)), limits_(limits), input_bytes_(input_bytes), classes_(classes) {
+  batch_.reserve(limits_.max_batch);  // entries; so that none is lost where memory is short
+}
 
 bool Batcher::submit(BatchEntry& entry) {
-  if (queued() + entry.count > limits_.max_queued) {
-    hooks_.observe_unanswered(Clock::duration::zero());
+  if (hooks_.queued_in_all() + entry.count > limits_.max_queued) {
+    observed([this] { hooks_.observe_unanswered(Clock::duration::zero()); });
     return false;
   }
   entry.submitted = Clock::now();
@@ -113,7 +129,7 @@ void Batcher::scatter() const {
 }
 
 void Batcher::finish() {
-  hooks_.observe(ran_);
+  observed([this] { hooks_.observe(ran_); });
   // An answered entry may submit the next one at once; that only schedules, and leaves the batch alone.
   for (BatchEntry* entry : batch_) entry->on_batch(ran_.answered ? BatchOutcome::answered : BatchOutcome::failed);
   batch_.clear();
@@ -126,7 +142,7 @@ void Batcher::expire() {
     BatchEntry* entry = waiting_.front();
     waiting_.pop_front();
     queued_ -= entry->count;
-    hooks_.observe_unanswered(now - entry->submitted);
+    observed([&] { hooks_.observe_unanswered(now - entry->submitted); });
     entry->on_batch(BatchOutcome::timed_out);
   }
 }

@@ -42,6 +42,7 @@ class BatchEntry {
 struct BatchLimits {
   // Images in one run.
   std::size_t max_batch = 8;
+  // Images that may wait, in all batchers together.
   std::size_t max_queued = 1024;
   std::chrono::steady_clock::duration timeout = std::chrono::seconds(10);
   // A batch of more images than this is run elsewhere.
@@ -74,6 +75,8 @@ class Batcher {
     std::function<void(const RanBatch& batch)> observe;
     // Told of each entry that is not run: refused, or waited too long.
     std::function<void(std::chrono::steady_clock::duration waited)> observe_unanswered;
+    // Images that wait in this batcher and in those beside it.
+    std::function<std::size_t()> queued_in_all;
   };
 
   Batcher(Hooks hooks, BatchLimits limits, std::size_t input_bytes, std::size_t classes);

@@ -24,13 +24,16 @@ constexpr std::size_t kReadBytes = 16 * std::size_t{1024};
 constexpr std::size_t kReadBytesOfLargeBody = 256 * std::size_t{1024};
 constexpr std::uint32_t kHeaderLimit = 16 * 1024;
 constexpr std::size_t kShownDigits = 18;
+constexpr std::size_t kShownEncoding = 100;
 constexpr std::size_t kLongestId = 128;
-// Buffers larger than this are not kept for the next request.
+// An idle connection keeps no more than this for its next request, in its input buffer and in all others together.
 constexpr std::size_t kKeptBytes = 256 * std::size_t{1024};
 // After a refused request: how much and how long what the client still sends is read, so that it sees the answer.
 constexpr std::size_t kMostDiscarded = 64 * kMiB;
 constexpr double kLingerSeconds = 2;
 constexpr double kWriteSeconds = 30;
+// A body that comes more slowly than this, after its first `read_seconds`, is not waited for.
+constexpr double kLeastBytesPerSecond = 8 * 1024;
 // Of the binary tensor extension: how much of a body is JSON.
 const char* const kJsonBytes = "Inference-Header-Content-Length";
 
@@ -46,9 +49,13 @@ bool is_sane_id(std::string_view id) {
   });
 }
 
+Clock::duration duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 template <typename T>
-void release_if_large(T& memory) {
-  if (memory.capacity() * sizeof(memory[0]) > kKeptBytes) T().swap(memory);
+std::size_t bytes_of(const T& memory) {
+  return memory.capacity() * sizeof(memory[0]);
 }
 
 }  // namespace
@@ -72,11 +79,9 @@ void Connection::begin_request() {
   parser_->body_limit(shard_.options().max_body_bytes);
   continued_ = false;
   state_ = State::reading;
+  part_ = Part::nothing;
+  since_ = Clock::now();
   extend(shard_.options().idle_seconds);
-}
-
-bool Connection::has_begun() const {
-  return parser_->got_some() || buffer_.size() > 0;
 }
 
 void Connection::read() {
@@ -111,6 +116,7 @@ void Connection::parse() {
     }
     if (used == 0) break;
   }
+  if (parser_->is_header_done() && !check_transfer_encoding()) return;
   if (!charge_body()) return;
   if (parser_->is_done()) {
     fill_request();
@@ -118,12 +124,46 @@ void Connection::parse() {
     shard_.api().handle(*this);
     return;
   }
-  extend(shard_.options().read_seconds);
+  // The parser takes a chunk's extensions, and a trailer, as a whole only, and however long.
+  if (parser_->is_header_done() && buffer_.size() > kHeaderLimit) {
+    refuse(431, "a chunk's head or the trailer is larger than the limit of " + std::to_string(kHeaderLimit) + " bytes");
+    return;
+  }
+  limit_reading();
   if (parser_->is_header_done() && !continued_) {
     send_continue();
   } else {
     read();
   }
+}
+
+// A byte now and then does not renew the time: the header has `read_seconds` in all, and a body has to keep its pace.
+void Connection::limit_reading() {
+  const double read_seconds = shard_.options().read_seconds;
+  const Part part = parser_->is_header_done() ? Part::body : Part::header;
+  if (part != part_) {
+    part_ = part;
+    since_ = Clock::now();
+  }
+  const auto bytes = static_cast<double>(parser_->get().body().size());
+  extend(read_seconds);
+  deadline_ = std::min(deadline_, since_ + duration(read_seconds + bytes / kLeastBytesPerSecond));
+}
+
+// The parser passes over a transfer encoding that it does not know, and takes for the next request what a proxy took
+// for the body. False when the request was refused.
+bool Connection::check_transfer_encoding() {
+  const auto& message = parser_->get();
+  const auto encodings = message.count(http::field::transfer_encoding);
+  if (encodings == 0) return true;
+  if (message.version() < 11) {
+    refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    return false;
+  }
+  const std::string_view encoding = view(message[http::field::transfer_encoding]);
+  if (encodings == 1 && lower(encoding) == "chunked") return true;
+  refuse(501, "transfer encoding " + quoted(encoding, kShownEncoding) + " is not supported: send chunked, or a length");
+  return false;
 }
 
 bool Connection::charge(std::size_t bytes) {
@@ -277,12 +317,7 @@ void Connection::on_written(const error_code& error) {
     return;
   }
   kept_body_ = std::move(parser_->get().body());
-  release_if_large(kept_body_);
-  release_if_large(response.body);
-  release_if_large(inflated_body);
-  release_if_large(pixels);
-  release_if_large(rows_of_probabilities);
-  for (std::string& bytes : decoded_bodies) release_if_large(bytes);
+  if (kept_bytes() > kKeptBytes) release_memory();
   if (buffer_.size() == 0 && buffer_.capacity() > kKeptBytes) buffer_.shrink_to_fit();
   begin_request();
   if (buffer_.size() > 0) {
@@ -290,6 +325,23 @@ void Connection::on_written(const error_code& error) {
   } else {
     read();
   }
+}
+
+std::size_t Connection::kept_bytes() const {
+  std::size_t bytes = bytes_of(kept_body_) + bytes_of(response.body) + bytes_of(inflated_body) + bytes_of(pixels) +
+                      bytes_of(rows_of_probabilities) + bytes_of(rows);
+  for (const std::string& decoded : decoded_bodies) bytes += sizeof decoded + bytes_of(decoded);
+  return bytes;
+}
+
+void Connection::release_memory() {
+  std::string().swap(kept_body_);
+  std::string().swap(response.body);
+  std::string().swap(inflated_body);
+  std::vector<std::uint8_t>().swap(pixels);
+  std::vector<float>().swap(rows_of_probabilities);
+  std::vector<Row>().swap(rows);
+  std::vector<std::string>().swap(decoded_bodies);
 }
 
 // A socket closed while the client still sends is reset, and the client may never see the answer.
@@ -352,8 +404,12 @@ void Connection::close() {
   shard_.remove(*this);
 }
 
+std::optional<Clock::time_point> Connection::idle_since() const {
+  return state_ == State::reading && !has_begun() ? std::optional(since_) : std::nullopt;
+}
+
 void Connection::extend(double seconds) {
-  deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  deadline_ = Clock::now() + duration(seconds);
 }
 
 }  // namespace manta::server

@@ -27,6 +27,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void check_deadline(Clock::time_point now);
   // Closes it if no request is on its way.
   void drain();
+  // Since when it waits for a request; nothing when it does not.
+  [[nodiscard]] std::optional<Clock::time_point> idle_since() const;
 
   [[nodiscard]] bool charge(std::size_t bytes) override;
   void send() override;
@@ -36,20 +38,26 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   using Body = boost::beast::http::string_body;
   using Parser = boost::beast::http::request_parser<Body>;
   enum class State { reading, handling, writing, lingering, closed };
+  // Of a request that is being read.
+  enum class Part { nothing, header, body };
 
   void begin_request();
   void read();
   void read_the_last();
   void parse();
-  bool has_begun() const;
+  bool has_begun() const { return part_ != Part::nothing; }
+  void limit_reading();
   void refuse(int status, std::string_view detail);
   void refuse(const boost::system::error_code& error);
+  bool check_transfer_encoding();
   bool charge_body();
   void release_body();
   void send_continue();
   void fill_request();
   void write();
   void on_written(const boost::system::error_code& error);
+  std::size_t kept_bytes() const;
+  void release_memory();
   void linger();
   void discard();
   void close();
@@ -62,6 +70,9 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   std::string kept_body_;
   boost::beast::http::response<Body> message_;
   State state_ = State::closed;
+  Part part_ = Part::nothing;
+  // When `part_` began.
+  Clock::time_point since_;
   Clock::time_point deadline_;
   std::size_t charged_bytes_ = 0;
   std::size_t discarded_bytes_ = 0;

@@ -138,8 +138,10 @@ void Metrics::put_gauges(std::ostream& out, std::size_t queued) const {
   out << "manta_queued_images " << queued << '\n';
   describe(out, "manta_connections", "gauge", "Open connections.");
   out << "manta_connections " << connections.load(kRelaxed) << '\n';
-  describe(out, "manta_body_bytes", "gauge", "Bytes of request bodies in memory.");
+  describe(out, "manta_body_bytes", "gauge", "Bytes of request bodies in memory, and of what was read out of them.");
   out << "manta_body_bytes " << body_bytes.load(kRelaxed) << '\n';
+  describe(out, "manta_waiting_pixels", "gauge", "Pixels that wait for a thread to decode them, or are in one.");
+  out << "manta_waiting_pixels " << waiting_pixels.load(kRelaxed) << '\n';
   describe(out, "manta_uptime_seconds", "gauge", "Since the server started.");
   out << "manta_uptime_seconds " << uptime.count() << '\n';
   describe(out, "process_resident_memory_bytes", "gauge", "Resident memory.");

@@ -27,6 +27,7 @@ class Metrics {
   BatchStatistics batches;
   std::atomic<std::int64_t> connections{0};
   std::atomic<std::int64_t> body_bytes{0};
+  std::atomic<std::int64_t> waiting_pixels{0};
 
   [[nodiscard]] std::string text(const Engine& engine, const std::string& model_version, std::size_t queued) const;
 
@@ -36,7 +37,7 @@ class Metrics {
   void put_batches(std::ostream& out, const std::string& model) const;
   void put_gauges(std::ostream& out, std::size_t queued) const;
 
-  static constexpr std::array<int, 13> kStatuses = {200, 400, 403, 404, 405, 408, 413, 415, 431, 500, 503, 504, 0};
+  static constexpr std::array<int, 14> kStatuses = {200, 400, 403, 404, 405, 408, 413, 415, 431, 500, 501, 503, 504, 0};
   static constexpr std::array<std::size_t, 9> kBatchSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
   std::chrono::steady_clock::time_point started_;

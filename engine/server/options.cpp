@@ -8,6 +8,7 @@
 
 #include "manta/errors.hpp"
 #include "program/arguments.hpp"
+#include "program/text.hpp"
 
 namespace manta::server {
 namespace {
@@ -25,11 +26,11 @@ std::uint16_t port_number(std::string_view text) {
 }
 
 // In the order of the help.
-const std::array<Option, 21> kOptions = {{
+const std::array<Option, 22> kOptions = {{
     {{"model", 'm', true}, [](auto& options, auto value) { options.model = std::string(value); }},
     {{"port", 'p', true}, [](auto& options, auto value) { options.port = port_number(value); }},
     {{"host", 0, true}, [](auto& options, auto value) { options.host = value; }},
-    {{"model-version", 0, true}, [](auto& options, auto value) { options.model_version = value; }},
+    {{"model-version", 0, true}, [](auto& options, auto value) { options.model_version = program::printable(value); }},
     {{"variant", 0, true}, [](auto& options, auto value) { options.engine.variant = value; }},
     {{"gpu", 'g', false}, [](auto& options, auto) { options.engine.provider = Provider::cuda; }},
     {{"threads", 0, true},
@@ -49,6 +50,10 @@ const std::array<Option, 21> kOptions = {{
     {{"max-pixels", 0, true},
      [](auto& options, auto value) {
        options.engine.max_pixels = static_cast<std::int64_t>(count("--max-pixels", value));
+     }},
+    {{"max-pixels-in-all", 0, true},
+     [](auto& options, auto value) {
+       options.max_pixels_in_all = static_cast<std::int64_t>(count("--max-pixels-in-all", value));
      }},
     {{"max-connections", 0, true},
      [](auto& options, auto value) { options.max_connections = count("--max-connections", value); }},
@@ -74,6 +79,9 @@ void ServerOptions::validate() const {
   }
   if (max_images > max_queued_images) {
     throw BadInput("--max-images is above --max-queued-images: such a request could never be taken");
+  }
+  if (engine.max_pixels > max_pixels_in_all) {
+    throw BadInput("--max-pixels is above --max-pixels-in-all: such an image could never be taken");
   }
   if (max_body_bytes > max_body_bytes_in_all) {
     throw BadInput("--max-body-bytes is above --max-body-bytes-in-all: such a body could never be taken");
@@ -104,12 +112,14 @@ std::string usage() {
       --max-queued-images N      images that may wait; then requests get 503 (1024)
       --max-images N             images in a request (256)
       --max-body-bytes N         (32 MiB)
-      --max-body-bytes-in-all N  (256 MiB)
+      --max-body-bytes-in-all N  of all requests at once, with what is read out of their bodies; then 503 (256 MiB)
       --max-pixels N             of an image, width times height (64,000,000)
-      --max-connections N        (4096)
+      --max-pixels-in-all N      that wait for a decoding thread, or are in one; then requests get 503 (512,000,000)
+      --max-connections N        at this number idle ones make room (4096)
       --decode-threads N         threads for images too large for an event loop (2)
-      --queue-seconds S          how long an image may wait for a run (10)
-      --read-seconds S           how long a client may keep silent within a request (15)
+      --queue-seconds S          until an image is decoded by such a thread, and again until it is run; then 504 (10)
+      --read-seconds S           how long a request's header may take, and how long a client may keep silent within
+                                 its body, which must come at 8 KiB a second (15)
       --drain-seconds S          after SIGTERM, how long accepted requests may take (30)
       --version
   -h, --help

@@ -31,18 +31,23 @@ struct ServerOptions {
   std::size_t max_images = 256;
   // Bytes of one body; a larger one gets 413.
   std::size_t max_body_bytes = 32 * kMiB;
-  // Of all bodies in memory at the same time; beyond that requests get 503.
+  // Of all bodies in memory at the same time, with what was read out of them: base64, compressed bodies, the model's
+  // input; beyond that requests get 503.
   std::size_t max_body_bytes_in_all = 256 * kMiB;
+  // At this number those that have been idle for longest make room for new ones.
   std::size_t max_connections = 4096;
   // Requests with more pixels than this are decoded in another thread.
   std::int64_t inline_pixels = 100'000;
+  // Of all requests that are decoded there, or wait for it; beyond that requests get 503.
+  std::int64_t max_pixels_in_all = 512'000'000;
   int decode_threads = 2;
   // Runs expected to take longer than this are made in another thread.
   double inline_run_seconds = 0.005;
-  // How long an image may wait for a run.
+  // How long a request may wait for being decoded in another thread, and then for a run.
   double queue_seconds = 10;
-  // How long a client may keep silent within a request, and between two.
+  // How long a request's header may take in all, and how long a client may keep silent within its body.
   double read_seconds = 15;
+  // How long it may keep silent between two requests.
   double idle_seconds = 75;
   // After SIGTERM, how long what was accepted may take.
   double drain_seconds = 30;

@@ -63,13 +63,20 @@ Server::Server(const ServerOptions& options)
         for (const auto& shard : shards_) queued += shard->queued();
         return queued;
       },
+      [this] { return ended_.load(std::memory_order_relaxed); },
   };
   for (int i = 0; i < options_.loops; ++i) shards_.push_back(std::make_unique<Shard>(shared));
+  // Before anybody can know that it is there: what comes until `run` waits for it.
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
   listen();
 }
 
 Server::~Server() {
-  // Their threads call into shards and the engine.
+  // Their threads call into shards and the engine. What still waits for one has nobody left to answer to.
+  ended_ = true;
+  run_threads_.stop();
+  decode_threads_.stop();
   run_threads_.join();
   decode_threads_.join();
 }
@@ -99,6 +106,7 @@ Shard& Server::next_shard() {
 
 void Server::accept() {
   if (static_cast<std::size_t>(metrics_.connections.load()) >= options_.max_connections) {
+    for (const auto& each : shards_) each->close_longest_idle();
     timer_.expires_after(kPause);  // clients wait in the system's queue meanwhile
     timer_.async_wait([this](const error_code& error) {
       if (!error && !draining_) accept();
@@ -152,8 +160,13 @@ void Server::drain() {
   timer_.async_wait([this](const error_code& cancelled) {
     if (cancelled) return;
     std::cerr << "requests took longer than the time to drain, and are cut off" << std::endl;
-    for (const auto& shard : shards_) shard->stop();
+    end_now();
   });
+}
+
+void Server::end_now() {
+  ended_ = true;
+  for (const auto& shard : shards_) shard->stop();
 }
 
 void Server::shut_down() {
@@ -161,14 +174,11 @@ void Server::shut_down() {
 }
 
 void Server::run() {
-  signals_.add(SIGTERM);
-  signals_.add(SIGINT);
   signals_.async_wait([this](const error_code& error, int) {
     if (error) return;
     drain();
     signals_.async_wait([this](const error_code& cancelled, int) {  // a second one does not want to wait
-      if (cancelled) return;
-      for (const auto& shard : shards_) shard->stop();
+      if (!cancelled) end_now();
     });
   });
   accept();

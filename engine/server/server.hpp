@@ -1,6 +1,7 @@
 // The listening socket, the event loops, and an orderly end.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -53,10 +54,13 @@ class Server {
   void accept_what_waits();
   Shard& next_shard();
   void drain();
+  void end_now();
 
   ServerOptions options_;
   Engine engine_;
   Metrics metrics_;
+  // Nobody waits for answers any more.
+  std::atomic<bool> ended_{false};
   boost::asio::thread_pool run_threads_;
   boost::asio::thread_pool decode_threads_;
   std::vector<std::unique_ptr<Shard>> shards_;

@@ -1,6 +1,5 @@
 #include "shard.hpp"
 
-#include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -15,6 +14,8 @@ namespace {
 
 // How often silent connections and images that waited too long are looked for.
 constexpr auto kTick = std::chrono::seconds(1);
+// A connection that waits for a shorter time may have its next request on the way.
+constexpr auto kIdle = std::chrono::seconds(1);
 // At the end: for requests that were sent before their clients could know of it.
 constexpr auto kGrace = std::chrono::milliseconds(200);
 
@@ -29,12 +30,6 @@ std::string http_date() {
 
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
-}
-
-// Images that may wait here: each loop has its share, and room for one full request.
-std::size_t share_of_queue(const ServerOptions& options) {
-  const auto loops = static_cast<std::size_t>(options.loops);
-  return std::max((options.max_queued_images + loops - 1) / loops, options.max_images);
 }
 
 }  // namespace
@@ -53,17 +48,21 @@ Shard::Shard(const Shared& shared)
                    shared.run_elsewhere,
                    [this](const RanBatch& batch) { shared_.metrics.batch(batch); },
                    [this](Clock::duration waited) { shared_.metrics.batches.add_unanswered(waited); },
+                   shared.queued,
                },
-               {shared.options.max_batch, share_of_queue(shared.options), seconds(shared.options.queue_seconds),
+               {shared.options.max_batch, shared.options.max_queued_images, seconds(shared.options.queue_seconds),
                 shared.inline_images},
                shared.engine.input_bytes(), shared.engine.classes()),
       api_(shared.engine, batcher_, shared.metrics,
-           {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels},
+           {shared.options.max_images, shared.options.max_body_bytes, shared.options.inline_pixels,
+            shared.options.max_pixels_in_all, shared.options.max_body_bytes_in_all,
+            seconds(shared.options.queue_seconds)},
            shared.model_version,
            {
                [this](std::function<void()> call) { boost::asio::post(loop_, std::move(call)); },
                shared.decode_elsewhere,
                shared.queued,
+               shared.ended,
            }),
       random_(std::random_device()()),
       date_(http_date()) {}
@@ -71,9 +70,13 @@ Shard::Shard(const Shared& shared)
 Shard::~Shard() = default;
 
 void Shard::run() {
-  tick();
+  bool ticks = false;
   while (true) {
     try {
+      if (!ticks) {
+        ticks = true;
+        tick();
+      }
       loop_.run();
       return;
     } catch (const std::exception& error) {  // no memory, say: the other connections go on
@@ -83,14 +86,14 @@ void Shard::run() {
 }
 
 void Shard::tick() {
+  timer_.expires_after(kTick);  // first of all: whatever fails below is tried again
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && work_.owns_work()) tick();
+  });
   date_ = http_date();
   batcher_.expire();
   const auto now = Clock::now();
   for (const auto& connection : all()) connection->check_deadline(now);
-  timer_.expires_after(kTick);
-  timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error && work_.owns_work()) tick();
-  });
 }
 
 void Shard::add(Socket socket) {
@@ -136,6 +139,20 @@ void Shard::finish_when_drained() {
   timer_.cancel();
   grace_.cancel();
   work_.reset();
+}
+
+void Shard::close_longest_idle() {
+  boost::asio::post(loop_, [this] {
+    auto longest = Clock::now() - kIdle;
+    Connection* found = nullptr;
+    for (const auto& entry : connections_) {
+      const auto since = entry.first->idle_since();
+      if (!since || *since > longest) continue;
+      longest = *since;
+      found = entry.first;
+    }
+    if (found != nullptr) found->drain();
+  });
 }
 
 void Shard::stop() {

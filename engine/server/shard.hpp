@@ -38,6 +38,7 @@ class Shard {
     std::function<void(std::function<void()>)> run_elsewhere;
     std::function<void(std::function<void()>)> decode_elsewhere;
     std::function<std::size_t()> queued;
+    std::function<bool()> ended;
   };
 
   explicit Shard(const Shared& shared);
@@ -56,6 +57,8 @@ class Shard {
   void drain();
   // From any thread: ends at once.
   void stop();
+  // From any thread: makes room, if a connection has been idle for a while.
+  void close_longest_idle();
 
   // From any thread.
   [[nodiscard]] std::size_t queued() const noexcept { return batcher_.queued(); }

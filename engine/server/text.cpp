@@ -1,7 +1,5 @@
 #include "text.hpp"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cctype>
 
@@ -33,20 +31,6 @@ std::string_view first_letters(std::string_view text, std::size_t most) {
     if (begins_a_letter && most-- == 0) break;
   }
   return text.substr(0, end);
-}
-
-std::string printable(std::string_view text) {
-  if (simdjson::validate_utf8(text.data(), text.size())) return std::string(text);
-  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-  std::string copy;
-  for (const char letter : text) {
-    if (static_cast<unsigned char>(letter) > 127) {
-      copy += kReplacement;
-    } else {
-      copy += letter;
-    }
-  }
-  return copy;
 }
 
 std::string quoted(std::string_view text, std::size_t most) {

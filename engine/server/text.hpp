@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "program/text.hpp"
+
 namespace manta::server {
 
 // With a comma after every three digits.
@@ -19,8 +21,7 @@ namespace manta::server {
 // At most so many letters of UTF-8.
 [[nodiscard]] std::string_view first_letters(std::string_view text, std::size_t most);
 
-// As it may stand in JSON: what is no UTF-8 becomes U+FFFD.
-[[nodiscard]] std::string printable(std::string_view text);
+using program::printable;
 
 // In messages: the first `most` letters in quotes, as Python's repr() writes them.
 [[nodiscard]] std::string quoted(std::string_view text, std::size_t most);

@@ -6,8 +6,8 @@
 #include <opencv2/imgproc.hpp>
 #include <string>
 
+#include "exif_orientation.hpp"
 #include "manta/errors.hpp"
-#include "webp_orientation.hpp"
 
 namespace manta {
 namespace {
@@ -70,12 +70,13 @@ void decode_bgr(ByteView data, cv::Mat& bgr, std::int64_t max_pixels) {
   if (data.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) cannot_be_decoded(header);
   // imdecode only reads, but takes what cv::Mat can hold.
   const cv::Mat encoded(1, static_cast<int>(data.size()), CV_8UC1, const_cast<std::uint8_t*>(data.data()));
-  const bool is_webp = header.format == ImageFormat::webp;
-  const int flags = cv::IMREAD_COLOR | (is_webp ? cv::IMREAD_IGNORE_ORIENTATION : 0);
+  // OpenCV reads PNG's orientation as newer ones do.
+  const bool is_png = header.format == ImageFormat::png;
+  const int flags = cv::IMREAD_COLOR | (is_png ? 0 : cv::IMREAD_IGNORE_ORIENTATION);
   try {
     // On failure the result is empty and `bgr` may still hold the image before.
     if (cv::imdecode(encoded, flags, &bgr).empty()) cannot_be_decoded(header);
-    if (is_webp) turn_upright(bgr, webp_orientation(data));
+    turn_upright(bgr, exif_orientation(data, header.format));
   } catch (const cv::Exception&) {
     cannot_be_decoded(header);
   }

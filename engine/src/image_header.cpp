@@ -14,10 +14,15 @@ namespace manta {
 namespace {
 
 constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
+constexpr std::uint8_t kJpegFirstSegment = 0xC0;
 constexpr std::uint8_t kJpegScan = 0xDA;
 constexpr std::uint8_t kJpegEnd = 0xD9;
+// A scan may be a dozen bytes, and costs the decoder a pass over the whole image. Progressive files have 10 to 20.
+constexpr int kMostJpegScans = 100;
 constexpr std::uint32_t kBmpRgb = 0;
 constexpr std::uint32_t kBmpBitfields = 3;
+constexpr std::size_t kBmpMasksAt = 54;
+constexpr std::uint8_t kWebpAnimation = 0x02;
 
 // The data ended where more was needed.
 struct CutOff {};
@@ -110,6 +115,31 @@ ImageHeader jpeg_header(const Reader& data) {
   }
 }
 
+bool has_jpeg_end(const Reader& data, std::size_t position) {
+  // Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
+  while (true) {
+    position = data.find(0xFF, position) + 1;
+    if (data.u8(position) == kJpegEnd) return true;
+  }
+}
+
+// `position`: in the first scan.
+bool has_too_many_jpeg_scans(const Reader& data, std::size_t position) {
+  int scans = 1;
+  try {
+    while (scans <= kMostJpegScans) {
+      const std::uint8_t marker = next_jpeg_marker(data, position);
+      if (marker == kJpegEnd) return false;
+      if (marker == kJpegScan) ++scans;
+      // What is no segment is taken for scan data, as the decoder does.
+      if (marker >= kJpegFirstSegment) position = after_jpeg_segment(data, marker, position);
+    }
+  } catch (const CutOff&) {
+    return false;
+  }
+  return true;
+}
+
 bool jpeg_whole(const Reader& data, const ImageHeader& header) {
   std::size_t position = header.read_to;
   std::uint8_t marker = 0;
@@ -117,11 +147,11 @@ bool jpeg_whole(const Reader& data, const ImageHeader& header) {
     marker = next_jpeg_marker(data, position);
     position = after_jpeg_segment(data, marker, position);
   }
-  // Scan data escapes 0xFF, so this pair can only be the end marker. Bytes behind it are common and harmless.
-  while (true) {
-    position = data.find(0xFF, position) + 1;
-    if (data.u8(position) == kJpegEnd) return true;
+  if (!has_jpeg_end(data, position)) return false;
+  if (has_too_many_jpeg_scans(data, position)) {
+    throw BadImage("the JPEG image has more than " + std::to_string(kMostJpegScans) + " scans");
   }
+  return true;
 }
 
 ImageHeader png_header(const Reader& data) {
@@ -144,6 +174,7 @@ bool png_whole(const Reader& data) {
       return false;
     }
     if (kind == "IEND") return true;
+    if (kind == "acTL") throw BadImage("the PNG image is an animation");
     position = after + 4;
   }
 }
@@ -154,6 +185,14 @@ ImageHeader bmp_header(const Reader& data) {
   return sized(ImageFormat::bmp, static_cast<std::int32_t>(data.little(18, 4)), std::abs(height));
 }
 
+bool has_usual_bmp_masks(const Reader& data, std::int64_t header_size, std::int64_t bits) {
+  using Masks = std::array<std::uint32_t, 3>;
+  const Masks masks = {data.little(kBmpMasksAt, 4), data.little(kBmpMasksAt + 4, 4), data.little(kBmpMasksAt + 8, 4)};
+  if (bits == 32) return masks == Masks{0xFF0000, 0xFF00, 0xFF};
+  return bits == 16 && header_size == 40 &&
+         (masks == Masks{0x7C00, 0x3E0, 0x1F} || masks == Masks{0xF800, 0x7E0, 0x1F});
+}
+
 bool bmp_whole(const Reader& data, const ImageHeader& header) {
   const std::int64_t offset = data.little(10, 4);
   const std::int64_t header_size = data.little(14, 4);
@@ -162,6 +201,9 @@ bool bmp_whole(const Reader& data, const ImageHeader& header) {
   const std::uint32_t compression = is_old ? kBmpRgb : data.little(30, 4);
   if (compression != kBmpRgb && compression != kBmpBitfields) {
     return true;  // run-length coded rows have no known length; the decoder reports a missing end
+  }
+  if (compression == kBmpBitfields && !has_usual_bmp_masks(data, header_size, bits)) {
+    throw BadImage("the BMP image has unusual colour masks");
   }
   const std::int64_t row_bytes = (header.width * bits + 31) / 32 * 4;
   // Compared without multiplying: both factors come from the file.
@@ -185,6 +227,9 @@ ImageHeader webp_header(const Reader& data) {
 }
 
 bool webp_whole(const Reader& data) {
+  if (data.text(12, 4) == "VP8X" && (data.u8(20) & kWebpAnimation) != 0) {
+    throw BadImage("the WEBP image is an animation");
+  }
   return std::uint64_t{8} + data.little(4, 4) <= data.size();
 }
 

@@ -28,6 +28,9 @@ ModelFile read_bundle(const std::filesystem::path& folder, const std::string& va
   const VariantFile file = variant_file(read_file(folder / kManifestFile), variant);
   ModelFile model;
   model.path = inside(folder, file.name);
+  if (!std::filesystem::is_regular_file(model.path, ignored)) {
+    throw BrokenModel("bundle " + folder.string() + ": " + file.name + " is missing");
+  }
   model.bytes = read_file(model.path);
   model.sha256 = sha256(model.bytes);
   if (model.sha256 != file.sha256) {

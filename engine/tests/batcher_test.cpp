@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -42,8 +43,15 @@ struct Fixture {
                     },
                     [this](std::function<void()> call) { later.push_back(std::move(call)); },
                     [this](std::function<void()> call) { elsewhere.push_back(std::move(call)); },
-                    [this](const RanBatch& batch) { ran.push_back(batch); },
-                    [this](std::chrono::steady_clock::duration) { ++unanswered; },
+                    [this](const RanBatch& batch) {
+                      if (counting_fails) throw std::bad_alloc();
+                      ran.push_back(batch);
+                    },
+                    [this](std::chrono::steady_clock::duration) {
+                      if (counting_fails) throw std::bad_alloc();
+                      ++unanswered;
+                    },
+                    [this] { return batcher.queued() + queued_beside; },
                 },
                 limits, 1, 1) {}
 
@@ -64,7 +72,9 @@ struct Fixture {
   std::vector<std::size_t> sizes;
   std::vector<RanBatch> ran;
   int unanswered = 0;
+  std::size_t queued_beside = 0;
   bool fails = false;
+  bool counting_fails = false;
   Batcher batcher;
 };
 
@@ -162,6 +172,15 @@ TEST(Batcher, MoreThanMayWaitIsRefused) {
   EXPECT_EQ(two.answers, (std::vector<float>{4, 5}));
 }
 
+TEST(Batcher, WhatWaitsInOtherBatchersCountsToo) {
+  Fixture fixture({32, 3, std::chrono::seconds(10), 32});
+  fixture.queued_beside = 2;
+  Entry one({1});
+  Entry two({2});
+  EXPECT_TRUE(fixture.batcher.submit(one));
+  EXPECT_FALSE(fixture.batcher.submit(two));
+}
+
 TEST(Batcher, ALongRunIsMadeElsewhereAndBatchesGrowMeanwhile) {
   Fixture fixture({8, 100, std::chrono::seconds(10), 0});
   Entry one({1});
@@ -189,6 +208,24 @@ TEST(Batcher, AFailedRunFailsItsEntriesAndNoOthers) {
   fixture.fails = false;
   ASSERT_TRUE(fixture.batcher.submit(two));
   fixture.run_all();
+  EXPECT_EQ(two.outcomes, Outcomes{BatchOutcome::answered});
+}
+
+TEST(Batcher, EntriesAreAnsweredAlsoWhenNothingCanBeCounted) {
+  Fixture fixture({8, 100, std::chrono::seconds(0), 8});
+  fixture.counting_fails = true;
+  Entry late({1});
+  ASSERT_TRUE(fixture.batcher.submit(late));
+  fixture.run_all();
+  EXPECT_EQ(late.outcomes, Outcomes{BatchOutcome::timed_out});
+  Fixture other;
+  other.counting_fails = true;
+  Entry one({1});
+  Entry two({2});
+  ASSERT_TRUE(other.batcher.submit(one));
+  ASSERT_TRUE(other.batcher.submit(two));
+  other.run_all();
+  EXPECT_EQ(one.outcomes, Outcomes{BatchOutcome::answered});
   EXPECT_EQ(two.outcomes, Outcomes{BatchOutcome::answered});
 }
 

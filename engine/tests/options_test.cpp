@@ -62,6 +62,7 @@ TEST(Options, WhatIsWrongIsRefused) {
       {"--model", "m", "stray"},
       {"--model", "m", "--max-images", "2000"},
       {"--model", "m", "--max-body-bytes-in-all", "1000"},
+      {"--model", "m", "--max-pixels-in-all", "1000"},
   };
   for (const auto& arguments : wrong) EXPECT_THROW(parse(arguments), BadInput) << ::testing::PrintToString(arguments);
 }

@@ -124,6 +124,71 @@ def test_progressive_jpeg(progressive: bool) -> None:
     assert (decode(data) == np.array(Image.open(io.BytesIO(data)))).all()
 
 
+ANIMATION = {"save_all": True, "append_images": [Image.fromarray(255 - smooth()[..., :3])], "duration": 100}
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_an_animation_is_refused(image_format: str) -> None:
+    with pytest.raises(BadImage, match=f"the {image_format} image is an animation"):
+        decode(encoded(rgb(), image_format, **ANIMATION))
+
+
+def bmp(bits: int, masks: tuple[int, ...], header_bytes: int = 40, compression: int = 3) -> bytes:
+    """Of 8x8 pixels of noise, with colour masks in or behind its header."""
+    pixels = np.random.default_rng(0).bytes(8 * 8 * bits // 8)
+    header = struct.pack("<IiiHHIIiiII", header_bytes, 8, 8, 1, bits, compression, len(pixels), 0, 0, 0, 0)
+    header = (header + struct.pack(f"<{len(masks)}I", *masks)).ljust(header_bytes, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+USUAL_MASKS = {
+    "32": bmp(32, (0xFF0000, 0xFF00, 0xFF)),
+    "32-alpha": bmp(32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), 124),
+    "32-none": bmp(32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000), 124, 0),
+    "16-555": bmp(16, (0x7C00, 0x3E0, 0x1F)),
+    "16-565": bmp(16, (0xF800, 0x7E0, 0x1F)),
+}
+UNUSUAL_MASKS = {
+    "32-rgb": bmp(32, (0xFF, 0xFF00, 0xFF0000)),
+    "32-rgba": bmp(32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000), 124),
+    "16-444": bmp(16, (0xF00, 0xF0, 0xF)),
+    "16-565-v5": bmp(16, (0xF800, 0x7E0, 0x1F), 124),
+    "24": bmp(24, (0xFF0000, 0xFF00, 0xFF)),
+}
+
+
+@pytest.mark.parametrize("name", USUAL_MASKS)
+def test_bmp_with_the_usual_masks(name: str) -> None:
+    assert decode(USUAL_MASKS[name]).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", UNUSUAL_MASKS)
+def test_bmp_with_unusual_masks_is_refused(name: str) -> None:
+    with pytest.raises(BadImage, match="the BMP image has unusual colour masks"):
+        decode(UNUSUAL_MASKS[name])
+
+
+def with_more_scans(jpeg: bytes, number: int, between: bytes = b"") -> bytes:
+    """The last scan of a progressive JPEG, so many times more; `between` stands in front of each."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + (between + jpeg[last:-2]) * number + b"\xff\xd9"
+
+
+JPEG_COMMENT = b"\xff\xfe\x00\x06\xff\xd9\xff\xda"
+"""Two markers that are none: they stand in a comment."""
+
+
+def test_a_jpeg_of_too_many_scans_is_refused() -> None:
+    data = encoded(rgb(), "JPEG", progressive=True)
+    more = 100 - data.count(b"\xff\xda")
+    assert decode(with_more_scans(data, more)).shape == (40, 60, 3)
+    assert decode(with_more_scans(data, more, JPEG_COMMENT)).shape == (40, 60, 3)
+    assert (decode(data + b"\xff\xda" * 200) == decode(data)).all()  # behind the end they cost nothing
+    for between in (b"", JPEG_COMMENT, b"\xff", b"\xff\x02\xff\xff"):
+        with pytest.raises(BadImage, match="the JPEG image has more than 100 scans"):
+            decode(with_more_scans(data, more + 1, between))
+
+
 def test_bmp_with_rows_from_the_top() -> None:
     data = bytearray(encoded(rgb(), "BMP"))
     upside_down = decode(bytes(data))[::-1]

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -30,7 +31,19 @@ from app.artifact import MODEL_FILE, ONNX_METADATA_KEY, InputSpec, Manifest, Var
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, decode, encode_png, resize
 from app.inference import OnnxClassifier
-from tests.app.test_imaging import FORMATS, encoded, forged_png, in_mode, rgb, smooth
+from tests.app.test_imaging import (
+    ANIMATION,
+    FORMATS,
+    JPEG_COMMENT,
+    UNUSUAL_MASKS,
+    USUAL_MASKS,
+    encoded,
+    forged_png,
+    in_mode,
+    rgb,
+    smooth,
+    with_more_scans,
+)
 from tests.bundles import write_colour_bundle
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,6 +105,7 @@ def images() -> Iterator[tuple[str, bytes]]:
             exif = Image.Exif()
             exif[0x112] = orientation
             yield f"orientation-{orientation}.{image_format.lower()}", encoded(rgb(), image_format, exif=exif)
+    yield from images_of_several_segments()
     yield from images_of_odd_sizes()
     yield from broken_images()
 
@@ -129,6 +143,27 @@ def images_of_every_mode() -> Iterator[tuple[str, bytes]]:
     yield "restart-markers.jpg", encoded(rgb(), "JPEG", restart_marker_blocks=2)
 
 
+def images_of_several_segments() -> Iterator[tuple[str, bytes]]:
+    """JPEG images with more in their application segments than EXIF data, as cameras and editors write them."""
+    image = encoded(rgb(), "JPEG")
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>"
+    broken = b"Exif\0\0II\x2b\0"
+    for name, contents in {
+        "xmp-before-exif": (xmp, exif(6)),
+        "xmp-alone": (xmp,),
+        "broken-exif-before-exif": (broken, exif(6)),
+        "two-exif": (exif(8), exif(3)),
+        "unknown-orientation": (exif(9), exif(6)),
+        "no-zeros-behind-exif": (b"Exif\1\1" + exif(6)[6:],),
+    }.items():
+        segments = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content for content in contents)
+        yield f"{name}.jpg", image[:2] + segments + image[2:]
+
+
+def exif(orientation: int) -> bytes:
+    return b"Exif\0\0II" + struct.pack("<HIHHHIII", 42, 8, 1, 0x112, 3, 1, orientation, 0)
+
+
 def images_of_odd_sizes() -> Iterator[tuple[str, bytes]]:
     for height, width in ((1, 1), (2, 3), (1, 300), (300, 1), (31, 33), (32, 32), (240, 320), (480, 640), (1080, 1920)):
         for image_format in FORMATS:
@@ -146,6 +181,13 @@ def broken_images() -> Iterator[tuple[str, bytes]]:
     damaged = bytearray(encoded(rgb(), "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
     yield "damaged.png", bytes(damaged)
+    for image_format in ("PNG", "WEBP"):
+        yield f"animation.{image_format.lower()}", encoded(rgb(), image_format, **ANIMATION)
+    for name, data in {**USUAL_MASKS, **UNUSUAL_MASKS}.items():
+        yield f"masks-{name}.bmp", data
+    progressive = encoded(rgb(), "JPEG", progressive=True)
+    yield "many-scans.jpg", with_more_scans(progressive, 100 - progressive.count(b"\xff\xda"), JPEG_COMMENT)
+    yield "too-many-scans.jpg", with_more_scans(progressive, 100, JPEG_COMMENT)
     yield "bomb.png", forged_png(100_000, 100_000)
     yield "no-pixels.png", forged_png(0, 10)
     yield "text.jpg", b"hello"

@@ -56,4 +56,4 @@ def start_server(build: Path, model: Path, *options: str) -> Iterator[RunningSer
 def run_engine(build: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`manta-engine` with these arguments, run to its end."""
     command = [str(build / "bin" / "manta-engine"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", timeout=120, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,27 @@ def test_unreadable_files_are_counted_and_passed_over(build: Path, golden: Path,
     assert f"{tmp_path / 'broken.jpg'}: not a JPEG" in done.stderr
     assert "cannot read" in done.stderr
     assert run_engine(build, "-m", model, "-i", tmp_path / "broken.jpg").returncode == 2
+
+
+def test_names_that_are_no_utf_8_leave_json_whole(build: Path, golden: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(golden / "bundles" / "colours", folder / "bundle")
+    shutil.copy(golden / "images" / "size-32x32.png", folder / "image.png")
+    images = ("-i", folder / "image.png", "-i", folder / "missing.png")
+    done = run_engine(build, "-m", folder / "bundle", *images, "--json")
+    answer = json.loads(done.stdout)
+    shown = f"{tmp_path}/caf\ufffd"
+    assert answer["model_path"] == f"{shown}/bundle/model.onnx"
+    assert [result["file"] for result in answer["results"] if "error" not in result] == [f"{shown}/image.png"]
+    assert f"cannot read {shown}/missing.png" in [result.get("error") for result in answer["results"]]
+
+
+def test_a_bundle_whose_graph_is_missing_is_a_damaged_one(build: Path, golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden / "bundles" / "colours", tmp_path / "bundle")
+    (tmp_path / "bundle" / "model.onnx").unlink()
+    done = run_engine(build, "-m", tmp_path / "bundle", "--info")
+    assert done.returncode == 4
+    assert done.stderr == f"error: bundle {tmp_path / 'bundle'}: model.onnx is missing\n"
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import signal
+import socket
+import struct
 import subprocess
 import threading
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.test_imaging import encoded, rgb
+from tests.app.test_imaging import encoded, png_chunk, rgb
 from tests.engine.running import RunningServer, start_server
 from tests.engine.same_answer import Sent, assert_the_same_answer
 from tests.serve_deployments.fakes import colour_png
@@ -271,6 +277,212 @@ def test_sigterm_answers_what_was_accepted(build: Path, golden: Path) -> None:
             isinstance(error, httpx.ConnectError | httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
             for error in failures
         )
+
+
+def test_sigterm_as_soon_as_it_listens_is_an_orderly_end(build: Path, golden: Path) -> None:
+    for _ in range(5):
+        with start_server(build, golden / "bundles" / "colours", "--loops", "1") as server:
+            assert server.end() == 0
+
+
+def empty_png(side: int) -> bytes:
+    """A square of black and white pixels: a few bytes that take long to decode."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+
+
+def send_post(server: RunningServer, path: str, kind: str, body: bytes) -> socket.socket:
+    """Sends a request whose answer is not waited for."""
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    head = f"POST {path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+def all_of(client: socket.socket) -> bytes:
+    """What the server sends until it closes."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def answer_to(server: RunningServer, request: bytes) -> bytes:
+    """To a request as it goes over the wire, whose connection the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(request)
+        return all_of(client)
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [b"1;", b"0\r\nX: "], ids=["chunk extension", "trailer"])
+def test_what_surrounds_chunks_is_bounded(server: RunningServer, start: bytes) -> None:
+    before = server.resident_bytes()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(CHUNKED + start)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(48):
+                client.sendall(b"a" * (1 << 20))
+        assert server.resident_bytes() - before < 16 << 20
+    assert b" 431 " in answer_to(server, CHUNKED + start + b"a" * 17_000).split(b"\r\n")[0]
+
+
+def test_chunks_with_short_extensions_and_a_trailer_are_read(server: RunningServer) -> None:
+    body = b"".join(b"%x;name=value\r\n%b\r\n" % (len(part), part) for part in (RED[:9], RED[9:]))
+    request = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body + b"0\r\nX-Sum: 1\r\n\r\n"
+    assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("version", "encodings", "status"),
+    [
+        (b"1.1", [b"chunked, identity"], 501),
+        (b"1.1", [b"gzip"], 501),
+        (b"1.1", [b"gzip, chunked"], 501),
+        (b"1.1", [b""], 501),
+        (b"1.1", [b"identity", b"chunked"], 501),
+        (b"1.1", [b"chunked", b"chunked"], 400),
+        (b"1.0", [b"chunked"], 400),
+    ],
+)
+def test_a_transfer_encoding_that_is_not_chunked_is_refused(
+    server: RunningServer, version: bytes, encodings: list[bytes], status: int
+) -> None:
+    """What follows must not be taken for another request."""
+    headers = b"".join(b"Transfer-Encoding: %b\r\n" % encoding for encoding in encodings)
+    for length in (b"", b"Content-Length: 3\r\n"):
+        head = b"POST /health HTTP/" + version + b"\r\n" + headers + length + b"\r\n"
+        answer = answer_to(server, head + b"0\r\n\r\nGET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert int(answer.split()[1]) in {status, 400}
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"alive" not in answer
+
+
+def test_chunked_in_any_letters_is_taken(server: RunningServer) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding:  CHUNKED \r\n\r\n0\r\n\r\n"
+    assert answer_to(server, request).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("start", [b"GET /health HTTP/1.1\r\nX: ", CHUNKED + b"fffff\r\n"], ids=["header", "body"])
+def test_a_byte_now_and_then_does_not_keep_a_request_open(build: Path, golden: Path, start: bytes) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--read-seconds", "1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as client,
+    ):
+        client.sendall(start)
+        answer = b""
+        for _ in range(15):
+            client.sendall(b"a")
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(65536)
+                break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_keeps_its_pace_may_take_its_time(build: Path, golden: Path) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--read-seconds", "1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        body = RED.ljust(60_000, b"\0")
+        head = f"POST /predict HTTP/1.1\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode())
+        for at in range(0, len(body), 6000):
+            client.sendall(body[at : at + 6000])
+            time.sleep(0.3)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_idle_connections_make_room_for_new_ones(build: Path, golden: Path) -> None:
+    with (
+        start_server(build, golden / "bundles" / "colours", "--max-connections", "4") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        for _ in range(10):
+            client = clients.enter_context(httpx.Client(timeout=10))
+            assert client.get(f"{server.url}/health/live").status_code == 200
+
+
+def test_idle_connections_keep_little_memory(build: Path, golden: Path) -> None:
+    image = b64(RED.ljust(90_000, b"x"))
+    body = json.dumps({"images": [{"image": image}] * 256, "top_k": 1}).encode()
+    with (
+        start_server(build, golden / "bundles" / "network", "--loops", "1") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        sizes = []
+        for _ in range(12):
+            client = clients.enter_context(httpx.Client(timeout=30))
+            reply = client.post(f"{server.url}/predict/batch", content=body, headers=JSON)
+            assert reply.status_code == 200
+            time.sleep(0.1)  # it is released once the answer has left
+            sizes.append(server.resident_bytes())
+    assert sizes[-1] - sizes[0] < 96 << 20  # 22 MB of images each; the allocator keeps some
+
+
+LARGE_BATCH = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 16}).encode()
+
+
+def status_of(client: socket.socket) -> int:
+    return int(client.recv(65536).split()[1])
+
+
+def test_what_waits_for_decoding_is_bounded_in_time(build: Path, golden: Path) -> None:
+    options = ("--decode-threads", "1", "--queue-seconds", "0.2", "--loops", "1")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        large = clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.05)
+        started = time.monotonic()
+        small = clients.enter_context(send_post(server, "/predict", "image/png", empty_png(400)))
+        assert status_of(large) == 504
+        status_of(small)  # 200 or 504, depending on how long the image that was in hand took
+        assert time.monotonic() - started < 1.5
+        assert httpx.post(f"{server.url}/predict", content=empty_png(400), headers=PNG).status_code == 200
+
+
+def test_what_waits_for_decoding_is_bounded_in_pixels(build: Path, golden: Path) -> None:
+    options = ("--decode-threads", "1", "--max-pixels-in-all", "300000000", "--queue-seconds", "60")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        first = clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.05)
+        assert "manta_waiting_pixels 2560" in httpx.get(f"{server.url}/metrics").text
+        reply = httpx.post(f"{server.url}/predict/batch", content=LARGE_BATCH, headers=JSON)
+        assert reply.status_code == 503
+        assert reply.headers["retry-after"] == "1"
+        assert status_of(first) == 200
+        assert "manta_waiting_pixels 0\n" in httpx.get(f"{server.url}/metrics").text
+        larger = json.dumps({"images": [{"image": b64(empty_png(4000))}] * 19}).encode()
+        reply = httpx.post(f"{server.url}/predict/batch", content=larger, headers=JSON)
+        assert reply.status_code == 413
+        assert reply.json()["error"] == "the images have 304,000,000 pixels together, the limit is 300,000,000"
+
+
+def test_the_memory_of_decoding_is_counted(build: Path, golden: Path) -> None:
+    """The input of five images of 32x32 to the model takes 15,360 bytes."""
+    options = ("--max-body-bytes", "10000", "--max-body-bytes-in-all", "12000")
+    images = {"images": [{"image": b64(RED)}] * 5}
+    with start_server(build, golden / "bundles" / "network", *options) as server:
+        reply = httpx.post(f"{server.url}/predict/batch", json=images)
+        assert reply.status_code == 413
+        assert "bytes of memory, the limit is 12,000" in reply.json()["error"]
+        assert httpx.post(f"{server.url}/predict", content=RED, headers=PNG).status_code == 200
+        assert "manta_body_bytes 0\n" in httpx.get(f"{server.url}/metrics").text
+
+
+@pytest.mark.parametrize("second_signal", [True, False])
+def test_an_end_that_cannot_wait_drops_what_is_to_be_decoded(build: Path, golden: Path, second_signal: bool) -> None:
+    options = ("--decode-threads", "1", "--drain-seconds", "60" if second_signal else "0.2")
+    with start_server(build, golden / "bundles" / "network", *options) as server, contextlib.ExitStack() as clients:
+        for _ in range(4):
+            clients.enter_context(send_post(server, "/predict/batch", "application/json", LARGE_BATCH))
+        time.sleep(0.3)
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        if second_signal:
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=60) == 0
+        assert time.monotonic() - started < 3
 
 
 def test_memory_stays_flat_and_small(build: Path, golden: Path, tmp_path: Path) -> None:

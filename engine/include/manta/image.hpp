@@ -43,7 +43,8 @@ struct ImageSize {
 // Format and size. Throws BadImage for anything but a JPEG, PNG, BMP or WebP image.
 [[nodiscard]] MANTA_ENGINE_EXPORT ImageHeader read_header(ByteView data);
 
-// Throws BadImage when the file ends before its image does: decoders do not tell, they fill the rest with grey.
+// Throws BadImage when the file ends before its image does (decoders do not tell, they fill the rest with grey), and
+// for what must not reach a decoder: an animation, a BMP with unusual colour masks, a JPEG of too many scans.
 MANTA_ENGINE_EXPORT void check_whole(ByteView data, const ImageHeader& header);
 
 // 8-bit, three channels in BGR order, turned upright; memory of `bgr` is used again when the size is the same.
