@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +92,7 @@ def undeploy(
     Example: manta undeploy 3
     """
     output = Output(as_json=json)
-    _change("undeploy", {"version": _number(version)}, why, url, output)
+    _change("undeploy", _named(version), why, url, output)
     output.next_commands("manta traffic")
 
 
@@ -119,7 +119,7 @@ def traffic(
     output = Output(as_json=json)
     changes: list[tuple[str, Mapping[str, Any]]] = []
     if shares:
-        changes.append(("weights", {"percent": dict(_share(text) for text in shares)}))
+        changes.append(("weights", _shares(shares)))
     if shadow is not None:
         changes.append(("shadow", _shadow(shadow)))
     if quality is not None:
@@ -143,7 +143,7 @@ def promote(
     Example: manta promote 3 --why "2 points better on feedback"
     """
     output = Output(as_json=json)
-    _change("promote", {"version": _number(version)}, why, url, output)
+    _change("promote", _named(version), why, url, output)
     output.next_commands("manta rollback", "manta traffic")
 
 
@@ -235,17 +235,28 @@ def _client(url: str | None) -> Iterator[AdminClient]:
         yield client
 
 
-def _number(version: str) -> str:
-    """The service knows one model, and its versions by their numbers."""
-    return version.rpartition("/")[2]
+def _named(version: str) -> dict[str, Any]:
+    """The fields of a change of this version. A model's name in front is checked by the service, which has one model."""
+    model, _, number = version.removeprefix("models:/").rpartition("/")
+    return {"version": number, **({"model": model} if model else {})}
 
 
-def _share(text: str) -> tuple[str, float]:
-    version, _, percent = text.partition("=")
-    try:
-        return _number(version), float(percent.removesuffix("%"))
-    except ValueError:
-        raise BadInput(f"{text!r} is no share: write VERSION=PERCENT, as in 3=10") from None
+def _shares(texts: Sequence[str]) -> dict[str, Any]:
+    """The fields of a change of shares. Raises BadInput for what is no share, and for versions of several models."""
+    percents: dict[str, float] = {}
+    models: set[str] = set()
+    for text in texts:
+        version, _, percent = text.partition("=")
+        named = _named(version)
+        try:
+            percents[named["version"]] = float(percent.removesuffix("%"))
+        except ValueError:
+            raise BadInput(f"{text!r} is no share: write VERSION=PERCENT, as in 3=10") from None
+        if "model" in named:
+            models.add(named["model"])
+    if len(models) > 1:
+        raise BadInput(f"a service has versions of one model, not of {' and '.join(sorted(models))}")
+    return {"percent": percents, **({"model": models.pop()} if models else {})}
 
 
 def _shadow(text: str) -> dict[str, Any]:
@@ -253,7 +264,7 @@ def _shadow(text: str) -> dict[str, Any]:
         return {"version": None}
     version, _, share = text.partition("=")
     try:
-        return {"version": _number(version), "share": float(share or 1)}
+        return {**_named(version), "share": float(share or 1)}
     except ValueError:
         raise BadInput(f"{text!r} is no shadow: write VERSION or VERSION=SHARE, as in 3=0.1") from None
 
