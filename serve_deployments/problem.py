@@ -40,9 +40,7 @@ class Forbidden(BadInput):
 
 def problem(error: Exception, request_id: str, **members: object) -> Response:
     """The answer to an error. What is not one of ours is logged, and told to nobody else."""
-    status, detail = status_and_detail(error)
-    if status == 500:
-        logger.error("request %s failed", request_id, exc_info=error)
+    status, detail = logged_status_and_detail(error, request_id)
     body = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -58,6 +56,14 @@ def problem(error: Exception, request_id: str, **members: object) -> Response:
     if isinstance(error, NotAllowed):
         headers["Allow"] = error.allow
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def logged_status_and_detail(error: Exception, request_id: str) -> tuple[int, str]:
+    """As `status_and_detail`, and a fault's traceback stands in the log under the request's id."""
+    status, detail = status_and_detail(error)
+    if status == 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    return status, detail
 
 
 def status_and_detail(error: Exception) -> tuple[int, str]:

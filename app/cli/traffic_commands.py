@@ -236,7 +236,7 @@ def _client(url: str | None) -> Iterator[AdminClient]:
 
 
 def _named(version: str) -> dict[str, Any]:
-    """The fields of a change of this version. A model's name in front is checked by the service, which has one model."""
+    """The fields of a change of this version. The service checks a name in front: it has one model."""
     model, _, number = version.removeprefix("models:/").rpartition("/")
     return {"version": number, **({"model": model} if model else {})}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from app.admin_client import AdminClient
 from app.config import Home
 from tests.cli.manta import assert_refused, manta_here
