@@ -44,7 +44,7 @@ def deploy(
         ),
     ] = None,
     shadow: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the requests that it is asked a copy of, unseen.")
+        float | None, typer.Option(help="Share of the requests, above 0 to 1, that it is asked a copy of, unseen.")
     ] = None,
     variant: Annotated[str, typer.Option(help="Which graph of the bundle: fp32, int8, fp16.")] = "fp32",
     replicas: Annotated[
@@ -65,6 +65,8 @@ def deploy(
     from app.registry import Registry
 
     output = Output(as_json=json)
+    if shadow is not None:
+        _check_copies(shadow)
     found = Registry(Home.from_env()).resolve(version)
     values = {
         "version": found.version,
@@ -264,9 +266,19 @@ def _shadow(text: str) -> dict[str, Any]:
         return {"version": None}
     version, _, share = text.partition("=")
     try:
-        return {**_named(version), "share": float(share or 1)}
+        copied = float(share or 1)
     except ValueError:
         raise BadInput(f"{text!r} is no shadow: write VERSION or VERSION=SHARE, as in 3=0.1") from None
+    _check_copies(copied)
+    return {**_named(version), "share": copied}
+
+
+def _check_copies(share: float) -> None:
+    """Raises BadInput for what is no share of the requests to copy."""
+    if not 0 < share <= 1:
+        raise BadInput(
+            f"a shadow's share is above 0 and at most 1, not {share:g}; `manta traffic --shadow off` ends it"
+        )
 
 
 def _quality(path: Path) -> Any:

@@ -54,3 +54,14 @@ def test_the_model_that_is_named_is_sent_with_the_change(
 def test_shares_are_of_one_model(home: Home, sent: list[tuple[str, dict[str, Any]]]) -> None:
     assert_refused(manta_here(home, "traffic", "cats/3=10", "dogs/3=10", *URL), 2, "one model, not of cats and dogs")
     assert sent == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("deploy", "cats/3", "--shadow", "0"), ("deploy", "cats/3", "--shadow", "1.5"), ("traffic", "--shadow", "3=0")],
+)
+def test_a_shadow_copies_something(
+    home: Home, sent: list[tuple[str, dict[str, Any]]], arguments: tuple[str, ...]
+) -> None:
+    assert_refused(manta_here(home, *arguments, *URL), 2, "a shadow's share is above 0 and at most 1, not ")
+    assert sent == []
