@@ -158,6 +158,7 @@ def put_live(
     *,
     version: str,
     bundle_uri: str,
+    variant: str = "fp32",
     aliases: tuple[str, ...] = (),
     port: int,
     scale: Scale | None = None,
@@ -178,9 +179,11 @@ def put_live(
     def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
         nonlocal revision
         revision, live = traffic.revision + 1, traffic.champion
-        if live is not None and (traffic.model, live.version, live.bundle_uri) == (model, version, bundle_uri):
+        wanted = (model, version, bundle_uri, variant)
+        if live is not None and (traffic.model, live.version, live.bundle_uri, live.variant) == wanted:
             return traffic
-        return replaced(traffic, model, place(running, version=version, bundle_uri=bundle_uri, aliases=aliases))
+        placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
+        return replaced(traffic, model, placed)
 
     def answers_and_passes(url: str) -> None:
         wait_until_answering(url, revision=revision)  # the former champion answers too, until a router has switched
