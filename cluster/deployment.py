@@ -206,7 +206,9 @@ def put_live(
 
 def service_url(host: str | None, port: int) -> str:
     """Where a client on this machine asks."""
-    return f"http://{'127.0.0.1' if host in (None, '0.0.0.0') else host}:{port}"
+    loopback = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
+    reached = loopback.get(host, host)
+    return f"http://[{reached}]:{port}" if reached and ":" in reached else f"http://{reached}:{port}"
 
 
 def service_port(client: ServeClient, wanted: int | None) -> int:

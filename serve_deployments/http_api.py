@@ -153,7 +153,7 @@ class HttpApi:
         name = route.template if route else "other"
         self._predictor.count_http(name, response.status_code)
         self._log.note(request, request_id, name, response.status_code, started, failure)
-        if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
+        if sent_id != request_id:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
 

@@ -332,3 +332,18 @@ def test_another_variant_of_the_champion_is_put_live(home: Home, monkeypatch: py
     assert made[0] == live
     assert made[1].champion is not None
     assert (made[1].champion.variant, made[1].champion.application) == ("int8", "classifier-1-int8")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (None, "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("10.0.0.7", "http://10.0.0.7:8000"),
+        ("::", "http://[::1]:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
+    ],
+)
+def test_where_a_client_asks(host: str | None, url: str) -> None:
+    assert deployment.service_url(host, 8000) == url
+    assert httpx.URL(url).port == 8000
