@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 import logging
 
 import orjson
@@ -14,6 +13,20 @@ from app.errors import BadInput, MantaError
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER_S = 1
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+"""As in the engine's `problem.cpp`; the names in `http.HTTPStatus` change with Python's version."""
 
 
 class NotAllowed(BadInput):
@@ -43,7 +56,7 @@ def problem(error: Exception, request_id: str, **members: object) -> Response:
     status, detail = logged_status_and_detail(error, request_id)
     body = {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
         "error": detail,
