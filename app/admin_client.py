@@ -15,7 +15,7 @@ _BY_STATUS: Mapping[int, type[MantaError]] = {400: BadInput, 404: NotFound, 409:
 
 
 class AdminClient:
-    """Raises the service's own errors, and ClusterError when it does not answer."""
+    """Raises the service's own errors, BadInput for another cluster's token, ClusterError where nothing answers."""
 
     def __init__(self, url: str, token: str) -> None:
         """Raises BadInput without a token."""
@@ -63,6 +63,11 @@ class AdminClient:
             reply = self._client.request(method, f"/admin/{what}", **arguments)
         except httpx.HTTPError as error:
             raise ClusterError(f"no service answers at {self._url}: {error or type(error).__name__}") from error
+        if reply.status_code == 401:
+            raise BadInput(
+                f"the service at {self._url} does not take this token: MANTA_ADMIN_TOKEN (or, where that is not set, "
+                "MANTA_HOME/admin_token) is not that of its cluster"
+            )
         if reply.status_code >= 400:
             raise _BY_STATUS.get(reply.status_code, ClusterError)(_message(reply))
         return reply.json()

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.errors import BadInput
+
 DEFAULT_HTTP_PORT = 8000
 
 
@@ -15,9 +17,16 @@ def http_host() -> str:
 
 
 def grpc_port() -> int | None:
-    """Where the gRPC service listens, `MANTA_GRPC_PORT`; None, as it is unless the user asks otherwise, for nowhere."""
+    """Where the gRPC service listens, `MANTA_GRPC_PORT`; None, as it is unless the user asks otherwise, for nowhere.
+
+    Raises BadInput for what is no port.
+    """
     port = os.environ.get("MANTA_GRPC_PORT", "")
-    return int(port) if port.isdecimal() and 0 < int(port) < 65536 else None
+    if not port:
+        return None
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise BadInput(f"MANTA_GRPC_PORT is {port!r}, which is no port: 1 to 65535, or nothing for no gRPC service")
+    return int(port)
 
 
 @dataclass(frozen=True, slots=True)

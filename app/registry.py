@@ -1,11 +1,13 @@
 """Model versions, aliases, training runs and the promotion log, on MLflow.
 
-Default: SQLite and files under `MANTA_HOME`, no server. `MLFLOW_TRACKING_URI` names another store.
+Default: SQLite and files under `MANTA_HOME`, no server. `MLFLOW_TRACKING_URI` names another store, and files still lie
+in `MANTA_HOME`: replicas open them without MLflow.
 Only drivers (jobs and the command line) write here; serving processes never import this module.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -96,7 +98,6 @@ class Registry:
     def __init__(self, home: Home) -> None:
         self._home = home
         self.tracking_uri = tracking_uri(home)
-        self._local = self.tracking_uri.startswith("sqlite:")
         self._client = open_client(home)
 
     # Runs
@@ -105,7 +106,10 @@ class Registry:
     def start_run(
         self, name: str, params: Mapping[str, Any], *, parent: str = "", tags: Mapping[str, str] | None = None
     ) -> str:
-        """Opens a run, below another or on its own, and returns its id. `params` are recorded once, for good."""
+        """Opens a run, below another or on its own, and returns its id. `params` are recorded once, for good.
+
+        Raises MantaError where the store would keep bundles in a place that nothing can be served from.
+        """
         from mlflow.entities import Param
 
         tags = {"mlflow.source.name": "manta", **({PARENT_TAG: parent} if parent else {}), **(tags or {})}
@@ -158,7 +162,8 @@ class Registry:
 
     @_one_line
     def reopen_run(self, run_id: str) -> None:
-        """An interrupted run goes on as the same one."""
+        """An interrupted run goes on as the same one. Raises MantaError as `start_run` does."""
+        _require_folder(self._client.get_run(run_id).info.artifact_uri)
         self._client.update_run(run_id, status="RUNNING")
 
     # Versions
@@ -248,27 +253,28 @@ class Registry:
         uri = f"{self._client.get_run(run_id).info.artifact_uri}/{place}"
         try:
             self._client.log_artifacts(run_id, str(bundle), place)
-            if self._local:
-                open_bundle(local_folder(uri))
+            open_bundle(local_folder(uri))
         except BaseException:
-            if self._local:
+            with contextlib.suppress(NotFound):
                 shutil.rmtree(local_folder(uri), ignore_errors=True)
             raise
         return uri
 
     def _experiment(self) -> str:
+        """The experiment of all runs. It keeps files in the home folder, which every node sees, whatever the store."""
         from mlflow.exceptions import MlflowException
 
-        if found := self._client.get_experiment_by_name(EXPERIMENT):
-            return str(found.experiment_id)
-        location = self._home.mlflow_artifacts.as_uri() if self._local else None
-        try:
-            return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
-        except MlflowException:  # another driver was first
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            try:
+                location = self._home.mlflow_artifacts.as_uri()
+                return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+            except MlflowException:  # another driver was first
+                found = self._client.get_experiment_by_name(EXPERIMENT)
+                if found is None:
+                    raise
+        _require_folder(found.artifact_location)
+        return str(found.experiment_id)
 
     def _create_model(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -306,6 +312,17 @@ def _read(version: MlflowVersion, aliases: Mapping[str, str]) -> ModelVersion:
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         tags=dict(version.tags),
     )
+
+
+def _require_folder(artifacts: str) -> None:
+    """Raises MantaError unless artifacts are kept in a folder: replicas open bundles as files, without MLflow."""
+    try:
+        local_folder(artifacts)
+    except NotFound as error:
+        raise MantaError(
+            f"the registry keeps files at {artifacts}, from where nothing can be served: rename or delete its "
+            f"experiment {EXPERIMENT!r}, and the next run makes one that keeps them in MANTA_HOME"
+        ) from error
 
 
 def _or_none(get: Callable[[], R]) -> R | None:

@@ -178,6 +178,7 @@ def put_live(
     *,
     version: str,
     bundle_uri: str,
+    variant: str = "fp32",
     aliases: tuple[str, ...] = (),
     port: int,
     scale: Scale | None = None,
@@ -195,9 +196,11 @@ def put_live(
 
     def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
         live = traffic.champion
-        if live is not None and (traffic.model, live.version, live.bundle_uri) == (model, version, bundle_uri):
+        wanted = (model, version, bundle_uri, variant)
+        if live is not None and (traffic.model, live.version, live.bundle_uri, live.variant) == wanted:
             return traffic
-        return replaced(traffic, model, place(running, version=version, bundle_uri=bundle_uri, aliases=aliases))
+        placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
+        return replaced(traffic, model, placed)
 
     address = Address(port=port, grpc_port=grpc_port() or client.state().grpc_port)
     change(
@@ -216,7 +219,9 @@ def put_live(
 
 def service_url(host: str | None, port: int) -> str:
     """Where a client on this machine asks."""
-    return f"http://{'127.0.0.1' if host in (None, '0.0.0.0') else host}:{port}"
+    loopback = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
+    reached = loopback.get(host, host)
+    return f"http://[{reached}]:{port}" if reached and ":" in reached else f"http://{reached}:{port}"
 
 
 def service_port(client: ServeClient, wanted: int | None) -> int:

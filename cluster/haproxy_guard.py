@@ -43,6 +43,11 @@ _BIND = re.compile(r"^(\s*bind )\S*:(\d+)", re.MULTILINE)
 _ROUTE = re.compile(r"^\s*use_backend ", re.MULTILINE)
 _SERVER = re.compile(r"^\s*server \S+ (\S+):(\d+)", re.MULTILINE)
 _PAGE = re.compile(r"^((?:frontend prometheus|listen stats)\s+bind )\S*:(\d+)", re.MULTILINE)
+_TAKES = re.compile(r"^frontend http_frontend\s+bind .*\n", re.MULTILINE)
+_NO_ODD_ID = """\
+    http-request del-header x-request-id if !{ req.fhdr(x-request-id,1) -m reg '^[A-Za-z0-9._:/+=-]{1,128}$' }
+"""
+"""The same ids as in `serve_deployments/request_headers.py`."""
 _FRONTEND = re.compile(r"^frontend http_frontend\s+bind (\S*):(\d+)", re.MULTILINE)
 
 
@@ -58,6 +63,7 @@ def main(haproxy: str, arguments: Sequence[str]) -> None:
     """Becomes HAProxy. Its process id stays this one's, by which Serve knows it."""
     config, own, actor = Path(arguments[arguments.index("-f") + 1]), os.getpid(), os.getppid()
     text = _PAGE.sub(r"\g<1>127.0.0.1:\2", config.read_text(encoding="utf-8"))
+    text = _TAKES.sub(lambda found: found[0] + _NO_ODD_ID, text) if _NO_ODD_ID not in text else text
     config.write_text(text, encoding="utf-8")
     running, address = _haproxies(config), _address(text)
     _end_all([each for each in running if each.address != address])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +46,8 @@ class ChangeRequest:
 class _Request(Strict):
     who: str = Field(default="admin", max_length=200)
     why: str = Field(default="", max_length=2000)
+    model: str = Field(default="", max_length=200)
+    """The registry's name of the model that is meant; the change is refused when the live one is another."""
     revision: int | None = None
     """The revision that the caller looked at; the change is refused when the live one is another."""
 
@@ -69,7 +71,6 @@ class Deploy(_Request):
     version: str = Field(min_length=1, max_length=100)
     bundle_uri: str = Field(min_length=1, max_length=2000)
     """The immutable bundle: whoever asks has looked the version up in the registry."""
-    model: str = Field(default="", max_length=200)
     variant: str = "fp32"
     weight: float | None = Field(default=None, ge=0, le=100)
     """Percent of the traffic. Unless given, what it has: nothing, where it does not run yet."""
@@ -86,8 +87,6 @@ class Deploy(_Request):
         placed = place(running, version=self.version, bundle_uri=self.bundle_uri, variant=self.variant)
         if not traffic.versions:
             return replaced(traffic, self.model, placed)
-        if self.model and traffic.model and self.model != traffic.model:
-            raise BadInput(f"the service has versions of {traffic.model}; {self.model} needs a service of its own")
         share = percent_of(traffic).get(self.version, 0.0) if self.weight is None else self.weight
         after = added(traffic, placed, share)
         if self.shadow is None:
@@ -213,7 +212,7 @@ def parse(kind: str, values: Mapping[str, Any]) -> ChangeRequest:
     except ValidationError as error:
         raise BadInput(first_complaint(error)) from error
     return ChangeRequest(
-        make=_guarded(request.make, request.revision),
+        make=_guarded(request),
         who=request.who,
         what=request.describe(),
         why=request.why,
@@ -222,13 +221,17 @@ def parse(kind: str, values: Mapping[str, Any]) -> ChangeRequest:
     )
 
 
-def _guarded(make: Callable[[TrafficFile, Running], TrafficFile], revision: int | None) -> Change:
-    """Against lost updates."""
+def _guarded(request: _Request) -> Change:
+    """Against lost updates, and versions of another model that have the same number."""
 
     def guarded(traffic: TrafficFile, running: Running) -> TrafficFile:
-        if revision is not None and traffic.revision != revision:
-            raise Conflict(f"the traffic file is at revision {traffic.revision}, not {revision}: look again and repeat")
-        return make(traffic, running)
+        if request.revision is not None and traffic.revision != request.revision:
+            raise Conflict(
+                f"the traffic file is at revision {traffic.revision}, not {request.revision}: look again and repeat"
+            )
+        if request.model and traffic.versions and traffic.model and request.model != traffic.model:
+            raise BadInput(f"the service has versions of {traffic.model}; {request.model} needs a service of its own")
+        return request.make(traffic, running)
 
     return guarded
 

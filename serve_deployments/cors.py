@@ -11,7 +11,7 @@ from serve_deployments.request_headers import header
 
 _ANY = "*"
 _KEPT_S = 600
-_EXPOSED = "X-Request-Id, Retry-After"
+_EXPOSED = "X-Request-Id, Retry-After, Inference-Header-Content-Length"
 
 
 class Cors:

@@ -1,15 +1,16 @@
 """The Open Inference Protocol v2 over gRPC. No HTTP in here: messages in, messages out.
 
-Off unless the service was started with a gRPC port (`manta serve --grpc-port`). A client names the application in the
-metadata of each call: `application: router`.
+Off unless the service was started with a gRPC port (`MANTA_GRPC_PORT`). A client names the application in the metadata
+of each call: `application: router`. Every answer, and every failure, has its request id in the trailing metadata
+`x-request-id`.
 """
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc  # type: ignore[import-untyped]
@@ -21,16 +22,17 @@ from app.errors import BadImage, BadInput, BodyTooLarge
 from serve_deployments import v2_metadata
 from serve_deployments.assignment import Caller
 from serve_deployments.inference_messages import message
-from serve_deployments.problem import status_and_detail
+from serve_deployments.problem import logged_status_and_detail
 from serve_deployments.request_body import LONGEST_NAME
+from serve_deployments.request_headers import REQUEST_ID, SANE_ID
+from serve_deployments.request_log import RequestLog
 from serve_deployments.v2_request import ENCODED, InferRequest, infer_request
 from serve_deployments.v2_response import binary_tensor
 from serve_deployments.v2_tensors import bytes_to_binary
 
 if TYPE_CHECKING:
-    from serve_deployments.http_api import Predictor
+    from serve_deployments.http_api import Answer, Predictor
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
@@ -40,14 +42,29 @@ _CODES = {
 }
 
 Context = RayServegRPCContext
-Method = Callable[[Any, Context], Awaitable[Any]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What is known of a call beside its message."""
+
+    metadata: Mapping[str, str]
+    request_id: str
+    started: float
+    """On the clock of `time.perf_counter`."""
+    answer: Answer | None = None
+    """Who answered, where a model was asked."""
+
+
+Method = Callable[[Any, Call], Awaitable[Any]]
 
 
 class GrpcApi:
-    def __init__(self, predictor: Predictor, *, max_images: int, max_bytes: int) -> None:
+    def __init__(self, predictor: Predictor, *, max_images: int, max_bytes: int, log: RequestLog | None = None) -> None:
         self._predictor = predictor
         self._max_images = max_images
         self._max_bytes = max_bytes
+        self._log = log or RequestLog()
 
     async def answer(self, name: str, request: Any, context: Context) -> Any:
         """The answer to any call. What goes wrong stands in the context; then the answer is empty."""
@@ -59,52 +76,57 @@ class GrpcApi:
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._model_infer,
         }
+        metadata = dict(context.invocation_metadata())
+        call = Call(metadata=metadata, request_id=_request_id(metadata, context), started=time.perf_counter())
+        context.set_trailing_metadata([(REQUEST_ID, call.request_id)])
+        status, failure = 200, ""
         try:
-            return await methods[name](request, context)
+            reply = await methods[name](request, call)
         except Exception as error:
-            status, detail = status_and_detail(error)
-            self._predictor.count_http(f"grpc {name}", status)
+            failure = type(error).__name__
+            status, detail = logged_status_and_detail(error, call.request_id)
             context.set_code(_CODES.get(status, grpc.StatusCode.INTERNAL))
             context.set_details(detail)
-            return message(f"{name}Response")()
+            reply = message(f"{name}Response")()
+        self._predictor.count_http(f"grpc {name}", status)
+        self._log.note_call("gRPC", call.request_id, name, status, call.started, failure, call.answer)
+        return reply
 
-    async def _server_live(self, _request: Any, _context: Context) -> Any:
+    async def _server_live(self, _request: Any, _call: Call) -> Any:
         return message("ServerLiveResponse")(live=True)
 
-    async def _server_ready(self, _request: Any, _context: Context) -> Any:
+    async def _server_ready(self, _request: Any, _call: Call) -> Any:
         return message("ServerReadyResponse")(ready=self._predictor.readiness().reason is None)
 
-    async def _model_ready(self, request: Any, _context: Context) -> Any:
+    async def _model_ready(self, request: Any, _call: Call) -> Any:
         version = self._predictor.deployment().find(request.name, request.version or None)
         return message("ModelReadyResponse")(ready=version.problem is None)
 
-    async def _server_metadata(self, _request: Any, _context: Context) -> Any:
+    async def _server_metadata(self, _request: Any, _call: Call) -> Any:
         return message("ServerMetadataResponse")(**v2_metadata.server_metadata())
 
-    async def _model_metadata(self, request: Any, _context: Context) -> Any:
+    async def _model_metadata(self, request: Any, _call: Call) -> Any:
         deployment = self._predictor.deployment()
         values = v2_metadata.model_metadata(deployment, deployment.find(request.name, request.version or None))
         values.pop("parameters")  # the protocol's message has no place for them
         return message("ModelMetadataResponse")(**values)
 
-    async def _model_infer(self, request: Any, context: Context) -> Any:
-        started, metadata = time.perf_counter(), dict(context.invocation_metadata())
+    async def _model_infer(self, request: Any, call: Call) -> Any:
         if request.ByteSize() > self._max_bytes:
             raise BodyTooLarge(f"the message has {request.ByteSize()} bytes, the limit is {self._max_bytes:,}")
         deployment = self._predictor.deployment()
         version = deployment.find(request.model_name, request.model_version or None)
         asked = _read(request, version.manifest.input, self._max_images)
         caller = Caller(
-            _request_id(metadata),
-            asked.user_id or _name(metadata, "x-user-id"),
+            call.request_id,
+            asked.user_id or _name(call.metadata, "x-user-id"),
             asked.quality,
-            request.model_version or _name(metadata, "x-model-version"),
-            started,
+            request.model_version or _name(call.metadata, "x-model-version"),
+            call.started,
         )
-        answer = await self._classify(asked, caller)
+        call.answer = answer = await self._classify(asked, caller)
         probabilities = np.stack([row.probabilities for row in answer.rows if not isinstance(row, BadImage)])
         tensor, content = binary_tensor(probabilities, answer.labels, asked.output.classes)
-        self._predictor.count_http("grpc ModelInfer", 200)
         return message("ModelInferResponse")(
             model_name=deployment.model,
             model_version=answer.version,
@@ -114,7 +136,7 @@ class GrpcApi:
             raw_output_contents=[content],
         )
 
-    async def _classify(self, asked: InferRequest, caller: Caller) -> Any:
+    async def _classify(self, asked: InferRequest, caller: Caller) -> Answer:
         if asked.pixels is not None:
             return await self._predictor.classify_pixels(asked.pixels, caller)
         images = [value for value in asked.encoded if isinstance(value, bytes)]
@@ -159,9 +181,12 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(each, choice) if choice else None for name, each, choice in chosen}
 
 
-def _request_id(metadata: Mapping[str, str]) -> str:
-    sent = metadata.get("x-request-id", "")
-    return sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
+def _request_id(metadata: Mapping[str, str], context: Context) -> str:
+    """The client's own, else the one that Serve made for the call and sends with the answer."""
+    for sent in (metadata.get(REQUEST_ID), dict(context.trailing_metadata() or ()).get("request_id")):
+        if sent is not None and SANE_ID.fullmatch(sent):
+            return sent
+    return uuid.uuid4().hex
 
 
 def _name(metadata: Mapping[str, str], key: str) -> str | None:

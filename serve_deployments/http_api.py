@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -42,12 +41,9 @@ from serve_deployments.request_body import (
     read_object,
     read_predict,
 )
-from serve_deployments.request_headers import header
+from serve_deployments.request_headers import REQUEST_ID, SANE_ID, header
 from serve_deployments.request_log import RequestLog, remember_answer
 from serve_deployments.route_table import Handler, Routes, RouteTable
-
-_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
-REQUEST_ID = "x-request-id"
 
 
 @dataclass(slots=True)
@@ -141,7 +137,7 @@ class HttpApi:
         """The answer to any request. Never raises, except when the client has left."""
         started, failure = time.perf_counter(), ""
         sent_id = header(request, REQUEST_ID)
-        request_id = sent_id if sent_id is not None and _SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        request_id = sent_id if sent_id is not None and SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
         route = self._table.find(request)
         response = self._cors.preflight(request)
         if response is None:
@@ -157,7 +153,7 @@ class HttpApi:
         name = route.template if route else "other"
         self._predictor.count_http(name, response.status_code)
         self._log.note(request, request_id, name, response.status_code, started, failure)
-        if sent_id is None:  # behind Serve there always is one, and Serve puts it on the answer
+        if sent_id != request_id:  # behind Serve there always is one, and Serve puts it on the answer
             response.headers[REQUEST_ID] = request_id
         return response
 
@@ -209,7 +205,7 @@ class HttpApi:
     async def _feedback(self, request: Request, _request_id: str) -> Response:
         values = read_object(await self._bodies.read(request))
         answered, label, index = values.get("request_id"), values.get("label"), values.get("image_index", 0)
-        if not isinstance(answered, str) or not _SANE_ID.fullmatch(answered):
+        if not isinstance(answered, str) or not SANE_ID.fullmatch(answered):
             raise BadInput("`request_id` must be that of an answer")
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise BadInput("`label` must be the name of a class, or its class_id")

@@ -27,6 +27,10 @@ KEEP_ANSWERS = 1_000_000
 KEEP_PENDING_S = 60.0
 """Feedback may come before the router's report of the answer has."""
 
+_MOUNTS = Path("/proc/self/mountinfo")
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay"})
+"""File systems of one machine's own."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     request_id TEXT NOT NULL, image_index INTEGER NOT NULL, version TEXT NOT NULL, arm TEXT NOT NULL,
@@ -74,7 +78,7 @@ class LiveStore:
         self._path = path
         try:
             self._database = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute(f"PRAGMA journal_mode = {_journal_mode(path)}")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
@@ -179,6 +183,22 @@ class LiveStore:
         finally:
             if self._database.in_transaction:  # also after a COMMIT that failed
                 self._database.execute("ROLLBACK")
+
+
+def _journal_mode(path: Path) -> str:
+    """WAL where memory can be shared through files, which it needs and network file systems lack; else DELETE.
+
+    Exclusive locking would let WAL do without, but a control that was given up on a lost node would keep its successor
+    out for as long as the file server believes in it.
+    """
+    places: dict[Path, str] = {}
+    with contextlib.suppress(OSError):
+        for line in _MOUNTS.read_text(encoding="utf-8").splitlines():
+            mount, _, source = line.partition(" - ")  # proc(5): the type comes first behind the dash
+            places[Path(mount.split()[4].replace("\\040", " "))] = source.split()[0]
+    folder = path.parent.resolve()
+    kind = next((places[each] for each in (folder, *folder.parents) if each in places), "")
+    return "WAL" if kind in _LOCAL else "DELETE"
 
 
 def _join(database: sqlite3.Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 import logging
 
 import orjson
@@ -14,6 +13,20 @@ from app.errors import BadInput, MantaError
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER_S = 1
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+"""As in the engine's `problem.cpp`; the names in `http.HTTPStatus` change with Python's version."""
 
 
 class NotAllowed(BadInput):
@@ -40,12 +53,10 @@ class Forbidden(BadInput):
 
 def problem(error: Exception, request_id: str, **members: object) -> Response:
     """The answer to an error. What is not one of ours is logged, and told to nobody else."""
-    status, detail = status_and_detail(error)
-    if status == 500:
-        logger.error("request %s failed", request_id, exc_info=error)
+    status, detail = logged_status_and_detail(error, request_id)
     body = {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
         "error": detail,
@@ -58,6 +69,14 @@ def problem(error: Exception, request_id: str, **members: object) -> Response:
     if isinstance(error, NotAllowed):
         headers["Allow"] = error.allow
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def logged_status_and_detail(error: Exception, request_id: str) -> tuple[int, str]:
+    """As `status_and_detail`, and a fault's traceback stands in the log under the request's id."""
+    status, detail = status_and_detail(error)
+    if status == 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    return status, detail
 
 
 def status_and_detail(error: Exception) -> tuple[int, str]:

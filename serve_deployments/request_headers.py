@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
+
+REQUEST_ID = "x-request-id"
+SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+"""What a client may choose as its request's id."""
 
 _BY_NAME = "manta.headers"
 

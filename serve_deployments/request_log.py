@@ -53,13 +53,26 @@ class RequestLog:
         self, request: Request, request_id: str, route: str, status: int, started: float, failure: str = ""
     ) -> None:
         """started: on the clock of `time.perf_counter`. failure: the kind of error, where one was raised."""
+        self.note_call(request.method, request_id, route, status, started, failure, request.scope.get(_ANSWER))
+
+    def note_call(
+        self,
+        method: str,
+        request_id: str,
+        route: str,
+        status: int,
+        started: float,
+        failure: str = "",
+        answer: Answer | None = None,
+    ) -> None:
+        """The same for any protocol. answer: who answered, where somebody did."""
         if status < 400:
             if self._share > 0 and random.random() < self._share:
-                self._write(logging.INFO, request, request_id, route, status, started, failure)
+                self._write(logging.INFO, method, request_id, route, status, started, failure, answer)
         elif self._has_room():
             # Serve keeps lines back, a thousand at most, until one of this level comes.
             level = logging.ERROR if status >= 500 else logging.WARNING
-            self._write(level, request, request_id, route, status, started, failure)
+            self._write(level, method, request_id, route, status, started, failure, answer)
         else:
             self._left_out += 1
 
@@ -73,16 +86,17 @@ class RequestLog:
     def _write(
         self,
         level: int,
-        request: Request,
+        method: str,
         request_id: str,
         route: str,
         status: int,
         started: float,
         failure: str,
+        answer: Answer | None,
     ) -> None:
         fields: dict[str, object] = {
             "request_id": request_id,
-            "method": request.method,
+            "method": method,
             "route": route,
             "status": status,
             "ms": round((time.perf_counter() - started) * 1000, 3),
@@ -90,11 +104,10 @@ class RequestLog:
             # Serve would put in the id as the client sent it, and what Ray's worker is called.
             "skip_context_filter": True,
         }
-        answer: Answer | None = request.scope.get(_ANSWER)
         if answer is not None:
             fields |= {"version": answer.version, "arm": str(answer.arm)}
         if failure:
             fields["error"] = failure
         if self._left_out:
             fields["left_out"], self._left_out = self._left_out, 0
-        logger.log(level, "%s %s %d", request.method, route, status, extra=fields)
+        logger.log(level, "%s %s %d", method, route, status, extra=fields)

@@ -233,6 +233,7 @@ class Router(InferenceService):
         control = ControlClient()
         bodies = Bodies(max_bytes=args.max_body_bytes, max_bytes_in_all=args.max_body_bytes_in_all)
         replica = serve.get_replica_context().replica_id.unique_id
+        log = RequestLog(args.log_requests, {"application": "router", "replica": replica})
         self._api = HttpApi(
             self._service,
             bodies,
@@ -240,9 +241,9 @@ class Router(InferenceService):
             control=control,
             max_images=args.max_images,
             allow_origins=args.allow_origins,
-            log=RequestLog(args.log_requests, {"application": "router", "replica": replica}),
+            log=log,
         )
-        self._grpc = GrpcApi(self._service, max_images=args.max_images, max_bytes=args.max_body_bytes)
+        self._grpc = GrpcApi(self._service, max_images=args.max_images, max_bytes=args.max_body_bytes, log=log)
         openapi_json()  # parsed here, not while the first request waits
 
         async def report(answers: list[LoggedAnswer]) -> None:

@@ -118,7 +118,7 @@ def compare(settings: CompareCommand) -> None:
     result = measured("train_jobs.compare", settings, CompareSettings, output)
     output.table(comparison_table(result["variants"]))
     output.facts("report", [("page", result["report"])])
-    output.next_commands(f"open {result['report']}")
+    output.next_commands(result["report"])
     output.result(result)
 
 
@@ -222,7 +222,7 @@ def show_pipeline(result: dict[str, Any], output: Output, *, kept: bool) -> None
     if kept:
         commands = [
             f"curl -s {result['url']}/predict -H 'Content-Type: image/png' --data-binary @IMAGE.png",
-            f"open {result['url']}/docs",
+            f"{result['url']}/docs",
             "manta status",
             "manta down",
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -13,24 +13,18 @@ from app.cli.cluster_commands import Json, ray_hint
 from app.cli.output import Output
 from app.cli.session import session
 from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
-from app.errors import ClusterError
 from app.replicas import Replicas
 from app.service_options import ServiceOptions, parse_options
 from app.traffic_changes import replaced
-from app.traffic_file import TrafficFile, TrafficVersion
-from cluster.connection import connect
-from cluster.deployment import put_live, service_port
-from cluster.serve_client import ServeClient
-from cluster.serve_document import (
-    Scale,
-    build_document,
-    classifier_application,
-    configured,
-    control_application,
-    place,
-    router_application,
-    with_traffic,
-)
+from app.traffic_file import TrafficFile
+from cluster import local
+from cluster.connection import connect, named_address
+from cluster.deployment import plan_change, put_live, service_port
+from cluster.serve_client import ServeClient, ServeState
+from cluster.serve_document import ROUTER, Scale, build_document, place, with_traffic
+
+if TYPE_CHECKING:
+    from app.registry import ModelVersion
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,6 +52,13 @@ def serve(
         typer.Option(help="Router replicas, also of a router that runs; 1:2 follows the load.", metavar="N|MIN:MAX"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="ONNX Runtime threads of each classifier replica.")] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Which graph of the bundle: fp32, int8, fp16. Unless given, fp32, or what the champion runs where it "
+            "is this version."
+        ),
+    ] = None,
     set_options: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,7 +68,11 @@ def serve(
         ),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the Serve config YAML for `serve deploy` and do nothing else.")
+        bool,
+        typer.Option(
+            "--print-config",
+            help="Print the Serve config YAML that this arrives at, for `serve deploy`, and do nothing else.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -75,7 +80,8 @@ def serve(
 
     It takes all traffic, on the running cluster or on one that is started and stays up. A service that runs
     changes to it without losing a request, and `manta serve` with the former version changes back. Of the
-    version that is the champion already only replicas, threads and options change. The promotion is logged.
+    version that is the champion already only replicas, threads and options change, and its graph where another
+    variant is given. The promotion is logged.
     `manta deploy` puts a version beside the champion instead. Service options are explained in
     docs/DEPLOYMENT.md.
 
@@ -91,20 +97,22 @@ def serve(
         routers=Replicas.parse(routers) if routers else None,
     )
     if print_config:
-        placed = place({}, version=found.version, bundle_uri=found.bundle_uri, aliases=found.aliases)
-        typer.echo(document_text(placed, found.name, scale, port, options), nl=False)
+        state = running_state(Home.from_env())
+        typer.echo(document_text(state, found, variant or variant_of(state, found), scale, port, options), nl=False)
         return
     with (
         session(output, serving=True, port=port, keep=True) as running,
         contextlib.closing(ServeClient(running.connection.dashboard_url)) as client,
     ):
-        output.say(f"deploying {found.reference}")
+        variant = variant or variant_of(client.state(), found)
+        output.say(f"deploying {found.reference}" + ("" if variant == "fp32" else f", {variant}"))
         url = put_live(
             client,
             running.home,
             found.name,
             version=found.version,
             bundle_uri=found.bundle_uri,
+            variant=variant,
             aliases=found.aliases,
             port=service_port(client, port),
             scale=scale,
@@ -125,26 +133,54 @@ def serve(
     output.result({"version": found.reference, "url": url, "dashboard_url": dashboard})
 
 
+def running_state(home: Home) -> ServeState:
+    """What runs on the cluster that is named or was started; nothing where there is none. Raises ClusterError."""
+    if named_address() is None and local.find(home) is None:
+        return ServeState(host=None, port=None, applications={})
+    with contextlib.closing(ServeClient(connect(home).dashboard_url)) as client:
+        return client.state()
+
+
+def variant_of(state: ServeState, version: ModelVersion) -> str:
+    """The graph of this version that the champion runs; fp32 where the champion is another."""
+    traffic = state.traffic or TrafficFile()
+    live = traffic.champion
+    if live is None or (traffic.model, live.version, live.bundle_uri) != _identity(version):
+        return "fp32"
+    return live.variant
+
+
 def document_text(
-    champion: TrafficVersion, model: str, scale: Scale, port: int | None, options: Mapping[str, Any]
+    state: ServeState,
+    version: ModelVersion,
+    variant: str,
+    scale: Scale,
+    port: int | None,
+    options: Mapping[str, Any],
 ) -> str:
-    """The Serve config as YAML: what would be deployed on the running service, or on a new one."""
-    state = None
-    with contextlib.suppress(ClusterError), contextlib.closing(_client()) as client:
-        state = client.state()
-    live = (state.traffic if state else None) or TrafficFile()
-    traffic = replaced(live, model, champion).after(live)
-    router = configured(router_application(), scale, options)
-    applications = [
-        control_application(),
-        with_traffic(router, traffic),
-        classifier_application(champion, scale),
-    ]
-    port = port or (state.port if state else None) or DEFAULT_HTTP_PORT
-    return yaml.safe_dump(
-        build_document(applications, host=http_host(), port=port, grpc_port=grpc_port()), sort_keys=False
+    """The Serve config as YAML that `manta serve` arrives at from this state: what was set of it before stays."""
+    before = state.traffic or TrafficFile()
+    live = before.champion
+    traffic = before
+    if live is None or (before.model, live.version, live.bundle_uri, live.variant) != (*_identity(version), variant):
+        placed = place(
+            state.declared,
+            version=version.version,
+            bundle_uri=version.bundle_uri,
+            variant=variant,
+            aliases=version.aliases,
+        )
+        traffic = replaced(before, version.name, placed)
+    plan = plan_change(state, traffic.after(before), scale, options, version.version)
+    router = with_traffic(plan.after[ROUTER], plan.traffic_after)
+    document = build_document(
+        {**plan.after, ROUTER: router}.values(),
+        host=http_host(),
+        port=port or state.port or DEFAULT_HTTP_PORT,
+        grpc_port=grpc_port() or state.grpc_port,
     )
+    return yaml.safe_dump(document, sort_keys=False)
 
 
-def _client() -> ServeClient:
-    return ServeClient(connect(Home.from_env()).dashboard_url)
+def _identity(version: ModelVersion) -> tuple[str, str, str]:
+    return version.name, version.version, version.bundle_uri

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ def deploy(
         ),
     ] = None,
     shadow: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the requests that it is asked a copy of, unseen.")
+        float | None, typer.Option(help="Share of the requests, above 0 to 1, that it is asked a copy of, unseen.")
     ] = None,
     variant: Annotated[str, typer.Option(help="Which graph of the bundle: fp32, int8, fp16.")] = "fp32",
     replicas: Annotated[
@@ -66,6 +66,8 @@ def deploy(
     from app.registry import Registry
 
     output = Output(as_json=json)
+    if shadow is not None:
+        _check_copies(shadow)
     found = Registry(Home.from_env()).resolve(version)
     values = {
         "version": found.version,
@@ -93,7 +95,7 @@ def undeploy(
     Example: manta undeploy 3
     """
     output = Output(as_json=json)
-    _change("undeploy", {"version": _number(version)}, why, url, output)
+    _change("undeploy", _named(version), why, url, output)
     output.next_commands("manta traffic")
 
 
@@ -120,7 +122,7 @@ def traffic(
     output = Output(as_json=json)
     changes: list[tuple[str, Mapping[str, Any]]] = []
     if shares:
-        changes.append(("weights", {"percent": dict(_share(text) for text in shares)}))
+        changes.append(("weights", _shares(shares)))
     if shadow is not None:
         changes.append(("shadow", _shadow(shadow)))
     if quality is not None:
@@ -144,7 +146,7 @@ def promote(
     Example: manta promote 3 --why "2 points better on feedback"
     """
     output = Output(as_json=json)
-    _change("promote", {"version": _number(version)}, why, url, output)
+    _change("promote", _named(version), why, url, output)
     output.next_commands("manta rollback", "manta traffic")
 
 
@@ -239,17 +241,28 @@ def _client(url: str | None) -> Iterator[AdminClient]:
         yield client
 
 
-def _number(version: str) -> str:
-    """The service knows one model, and its versions by their numbers."""
-    return version.rpartition("/")[2]
+def _named(version: str) -> dict[str, Any]:
+    """The fields of a change of this version. The service checks a name in front: it has one model."""
+    model, _, number = version.removeprefix("models:/").rpartition("/")
+    return {"version": number, **({"model": model} if model else {})}
 
 
-def _share(text: str) -> tuple[str, float]:
-    version, _, percent = text.partition("=")
-    try:
-        return _number(version), float(percent.removesuffix("%"))
-    except ValueError:
-        raise BadInput(f"{text!r} is no share: write VERSION=PERCENT, as in 3=10") from None
+def _shares(texts: Sequence[str]) -> dict[str, Any]:
+    """The fields of a change of shares. Raises BadInput for what is no share, and for versions of several models."""
+    percents: dict[str, float] = {}
+    models: set[str] = set()
+    for text in texts:
+        version, _, percent = text.partition("=")
+        named = _named(version)
+        try:
+            percents[named["version"]] = float(percent.removesuffix("%"))
+        except ValueError:
+            raise BadInput(f"{text!r} is no share: write VERSION=PERCENT, as in 3=10") from None
+        if "model" in named:
+            models.add(named["model"])
+    if len(models) > 1:
+        raise BadInput(f"a service has versions of one model, not of {' and '.join(sorted(models))}")
+    return {"percent": percents, **({"model": models.pop()} if models else {})}
 
 
 def _shadow(text: str) -> dict[str, Any]:
@@ -257,9 +270,19 @@ def _shadow(text: str) -> dict[str, Any]:
         return {"version": None}
     version, _, share = text.partition("=")
     try:
-        return {"version": _number(version), "share": float(share or 1)}
+        copied = float(share or 1)
     except ValueError:
         raise BadInput(f"{text!r} is no shadow: write VERSION or VERSION=SHARE, as in 3=0.1") from None
+    _check_copies(copied)
+    return {**_named(version), "share": copied}
+
+
+def _check_copies(share: float) -> None:
+    """Raises BadInput for what is no share of the requests to copy."""
+    if not 0 < share <= 1:
+        raise BadInput(
+            f"a shadow's share is above 0 and at most 1, not {share:g}; `manta traffic --shadow off` ends it"
+        )
 
 
 def _quality(path: Path) -> Any:

@@ -68,7 +68,7 @@ std::string usage() {
   manta-engine --model bundle/ --directory photos/ --json > answers.json
   manta-engine --model bundle/ --benchmark --batch 32 --image cat.jpg
 
-  -m, --model PATH       a bundle's folder, or one .onnx file of it
+  -m, --model PATH       a bundle's folder, or one .onnx file of it; also as a file:// URI
   -i, --image FILE       a JPEG, PNG, BMP or WebP image; may be given more than once
   -d, --directory DIR    all images in it and below; may be given more than once
   -b, --benchmark        measure, with the images given or else one of noise at the input size

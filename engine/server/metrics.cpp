@@ -95,13 +95,13 @@ void Metrics::batch(const RanBatch& batch) {
 }
 
 // Requests by route and status, and how long they took.
-void Metrics::put_requests(std::ostream& out, const std::string& model) const {
-  describe(out, "manta_requests_total", "counter", "Answered requests.");
+void Metrics::put_requests(std::ostream& out) const {
+  describe(out, "manta_http_requests_total", "counter", "Requests by route and HTTP status.");
   for (std::size_t route = 0; route < kRoutes; ++route) {
     for (std::size_t i = 0; i < kStatuses.size(); ++i) {
       const auto count = requests_[route][i].load(kRelaxed);
       if (count == 0) continue;
-      out << "manta_requests_total{" << model << ",route=\"" << kRouteNames[route] << "\",code=\""
+      out << "manta_http_requests_total{route=\"" << kRouteNames[route] << "\",status=\""
           << (kStatuses[i] == 0 ? "other" : std::to_string(kStatuses[i])) << "\"} " << count << '\n';
     }
   }
@@ -155,7 +155,7 @@ std::string Metrics::text(const Engine& engine, const std::string& model_version
   describe(out, "manta_engine_info", "gauge", "What runs; always 1.");
   out << "manta_engine_info{" << model << ",engine=\"" << kVersion << "\",onnxruntime=\""
       << escaped(Engine::onnxruntime_version()) << "\",provider=\"" << escaped(engine.provider()) << "\"} 1\n";
-  put_requests(out, model);
+  put_requests(out);
   put_stages(out, engine);
   put_batches(out, model);
   put_gauges(out, queued);

@@ -32,7 +32,7 @@ class Metrics {
   [[nodiscard]] std::string text(const Engine& engine, const std::string& model_version, std::size_t queued) const;
 
  private:
-  void put_requests(std::ostream& out, const std::string& model) const;
+  void put_requests(std::ostream& out) const;
   void put_stages(std::ostream& out, const Engine& engine) const;
   void put_batches(std::ostream& out, const std::string& model) const;
   void put_gauges(std::ostream& out, std::size_t queued) const;

@@ -100,7 +100,7 @@ std::string usage() {
   manta-engine-server --model bundle/ --port 8080
   curl -s http://127.0.0.1:8080/predict -H 'Content-Type: image/jpeg' --data-binary @cat.jpg
 
-  -m, --model PATH               a bundle's folder, or one .onnx file of it
+  -m, --model PATH               a bundle's folder, or one .onnx file of it; also as a file:// URI
   -p, --port N                   0 takes a free one (8080)
       --host ADDRESS             (127.0.0.1)
       --model-version TEXT       what answers say as model_version (digits of the graph's sha256)

@@ -261,6 +261,7 @@ void read_infer(Exchange& exchange, dom::parser& parser, const ModelInfo& model,
   read_output(present(values, "outputs"), flag(parameters, "binary_data_output", false), exchange.v2);
   const Input input = read_input(field(values, "inputs"), exchange.request.body.substr(size));
   check_text("user_id", parameter(parameters, "user_id"));
+  check_text("quality", parameter(parameters, "quality"));
   if (input.name == kImages) {
     read_pixels(input, exchange, model, max_images);
   } else {

@@ -1,6 +1,8 @@
 #include "model_file.hpp"
 
+#include <algorithm>
 #include <fstream>
+#include <string_view>
 
 #include "manifest.hpp"
 #include "manta/errors.hpp"
@@ -39,6 +41,37 @@ ModelFile read_bundle(const std::filesystem::path& folder, const std::string& va
   return model;
 }
 
+int hex_digit(char letter) {
+  if (letter >= '0' && letter <= '9') return letter - '0';
+  if (letter >= 'a' && letter <= 'f') return letter - 'a' + 10;
+  if (letter >= 'A' && letter <= 'F') return letter - 'A' + 10;
+  return -1;
+}
+
+// A percent sign without two digits stands for itself.
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const int high = text[i] == '%' && i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+    decoded += low >= 0 ? static_cast<char>(high * 16 + low) : text[i];
+    if (low >= 0) i += 2;
+  }
+  return decoded;
+}
+
+// The path that a `file://` URI names, such as `GET /model/info` has as `model_path`; any other path as it is.
+std::filesystem::path local_path(const std::filesystem::path& given) {
+  constexpr std::string_view kScheme = "file://";
+  const std::string text = given.string();
+  std::string_view rest = text;
+  if (rest.substr(0, kScheme.size()) != kScheme) return given;
+  rest.remove_prefix(kScheme.size());
+  rest.remove_prefix(std::min(rest.find('/'), rest.size()));  // a host
+  return percent_decoded(rest.substr(0, rest.find_first_of("?#")));
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
@@ -54,7 +87,8 @@ std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-ModelFile read_model_file(const std::filesystem::path& model, const std::string& variant) {
+ModelFile read_model_file(const std::filesystem::path& given, const std::string& variant) {
+  const std::filesystem::path model = local_path(given);
   std::error_code ignored;
   if (std::filesystem::is_directory(model, ignored)) return read_bundle(model, variant);
   if (!std::filesystem::exists(model, ignored)) throw NotFound("there is no model " + model.string());

@@ -14,8 +14,9 @@ struct ModelFile {
   std::string sha256;
 };
 
-// `model`: a bundle's folder, whose checksums are verified, or one .onnx file. Throws NotFound or BrokenModel.
-[[nodiscard]] ModelFile read_model_file(const std::filesystem::path& model, const std::string& variant);
+// `given`: a bundle's folder, whose checksums are verified, or one .onnx file; as a path or a file:// URI. Throws
+// NotFound or BrokenModel.
+[[nodiscard]] ModelFile read_model_file(const std::filesystem::path& given, const std::string& variant);
 
 // The whole file. Throws NotFound.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path);

@@ -40,6 +40,15 @@ void write(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
+std::string message_of(const fs::path& model, const EngineOptions& options = {}) {
+  try {
+    const Engine engine(model, options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
 TEST(Engine, KnowsItsModel) {
   const Engine engine(tests::bundle("colours"));
   EXPECT_EQ(engine.model().labels, (std::vector<std::string>{"red", "green", "blue"}));
@@ -54,6 +63,22 @@ TEST(Engine, KnowsItsModel) {
 TEST(Engine, ALoneFileIsEnough) {
   const Engine engine(tests::bundle("colours") / "model.onnx");
   EXPECT_EQ(engine.classify(solid(20, 30, kBlue)).predictions[0].class_name, "blue");
+}
+
+TEST(Engine, AFileUriNamesABundle) {
+  const fs::path folder = scratch("my 100%25 bundle #1");
+  for (const char* name : {"manifest.json", "model.onnx"}) {
+    write(folder / name, tests::read(tests::bundle("colours") / name));
+  }
+  const std::string parent = folder.parent_path().string();
+  for (const std::string host : {"", "localhost"}) {
+    const fs::path uri = "file://" + host + parent + "/my%20100%2525%20bundle%20%231";
+    EXPECT_EQ(Engine(uri).model().name, "colours") << uri;
+    EXPECT_EQ(Engine(uri / "model.onnx").model().name, "colours") << uri;
+  }
+  EXPECT_EQ(Engine(folder).model().name, "colours") << "in a path a percent sign is a letter";
+  EXPECT_EQ(message_of("file:///does/not%20exist"), "there is no model /does/not exist");
+  EXPECT_EQ(message_of("file://"), "there is no model ");
 }
 
 TEST(Engine, ClassifiesBytesMatsAndBatches) {
@@ -204,15 +229,6 @@ TEST(Engine, EveryOptionGivesTheSameAnswer) {
           << options.to_string();
     }
   }
-}
-
-std::string message_of(const fs::path& model, const EngineOptions& options = {}) {
-  try {
-    const Engine engine(model, options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Engine, WhatIsNoModelIsRefusedLoudly) {

@@ -214,6 +214,12 @@ TEST(Server, FormUploads) {
   EXPECT_EQ(answer.body.find(R"("red")"), std::string::npos);  // the field's top_k, not the query's
 }
 
+std::string zeros(int count) {
+  std::string text = "0";
+  for (int i = 1; i < count; ++i) text += ",0";
+  return text;
+}
+
 TEST(Server, ServiceRoutes) {
   Running server;
   HttpClient client(server.port());
@@ -224,11 +230,28 @@ TEST(Server, ServiceRoutes) {
             std::string::npos);
   client.request("POST", "/predict", "image/png", image(kRed));
   const std::string metrics = client.request("GET", "/metrics").body;
-  EXPECT_NE(metrics.find("route=\"/predict\",code=\"200\"} 1\n"), std::string::npos) << metrics;
+  EXPECT_NE(metrics.find("manta_http_requests_total{route=\"/predict\",status=\"200\"} 1\n"), std::string::npos)
+      << metrics;
   EXPECT_NE(metrics.find("manta_images_total"), std::string::npos);
   EXPECT_EQ(client.request("GET", "/predict").headers.at("allow"), "POST");
   EXPECT_EQ(client.request("POST", "/health").headers.at("allow"), "GET, HEAD");
   EXPECT_EQ(client.request("GET", "/nothing").status, 404);
+}
+
+TEST(Server, ParametersOfInferAreChecked) {
+  Running server;
+  HttpClient client(server.port());
+  for (const std::string name : {"user_id", "quality"}) {
+    for (const std::string value : {"3", R"("")", "true"}) {
+      const std::string body =
+          R"({"parameters": {")" + name + R"(": )" + value +
+          R"(}, "inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [)" +
+          zeros(8 * 8 * 3) + "]}]}";
+      const Answer answer = client.request("POST", "/v2/models/colours/infer", "application/json", body);
+      EXPECT_EQ(answer.status, 400) << body;
+      EXPECT_EQ(detail(answer), "`" + name + "` must be text of 1 to 256 characters");
+    }
+  }
 }
 
 TEST(Server, BadInputIsToldWhatIsWrong) {

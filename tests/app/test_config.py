@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import CPU, Home
+from app.config import CPU, Home, grpc_port
+from app.errors import BadInput
 
 LAPTOP = 2.0
 SERVING = CPU.router + 2 * CPU.classifier + CPU.control
@@ -32,3 +33,16 @@ def test_home_is_absolute_whatever_the_environment_says(monkeypatch: pytest.Monk
     assert Home.from_env().root == tmp_path / "relative"
     monkeypatch.delenv("MANTA_HOME")
     assert Home.from_env().root == Path.home() / ".manta"
+
+
+@pytest.mark.parametrize(("value", "port"), [("", None), ("9000", 9000), ("65535", 65535)])
+def test_the_grpc_port(monkeypatch: pytest.MonkeyPatch, value: str, port: int | None) -> None:
+    monkeypatch.setenv("MANTA_GRPC_PORT", value)
+    assert grpc_port() == port
+
+
+@pytest.mark.parametrize("value", ["9000x", "0", "65536", "-1", "no", "९०००"])
+def test_what_is_no_grpc_port_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MANTA_GRPC_PORT", value)
+    with pytest.raises(BadInput, match=f"^MANTA_GRPC_PORT is '{value}', which is no port"):
+        grpc_port()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -477,6 +478,57 @@ def test_mlflow_tracking_uri_names_another_store(home: Home, tmp_path: Path, mon
     assert (tmp_path / "elsewhere.db").is_file()
     assert not home.mlflow_database.exists()
     assert Registry(home).models() == ["pets"]
+
+
+class Server:
+    """As much of an MLflow server's client as the making of an experiment takes."""
+
+    def __init__(self, artifact_root: str | None = None) -> None:
+        self.experiment = SimpleNamespace(experiment_id="1", artifact_location=artifact_root) if artifact_root else None
+
+    def get_experiment_by_name(self, _name: str) -> SimpleNamespace | None:
+        return self.experiment
+
+    def create_experiment(self, _name: str, *, artifact_location: str | None) -> str:
+        self.experiment = SimpleNamespace(experiment_id="2", artifact_location=artifact_location)
+        return "2"
+
+    def create_run(self, _experiment: str, **_options: Any) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(run_id="run"))
+
+    def get_run(self, _run: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(artifact_uri="mlflow-artifacts:/1/run/artifacts"))
+
+    def log_batch(self, _run: str, **_values: Any) -> None:
+        pass
+
+
+def registry_on(server: Server, home: Home, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setattr("app.registry.open_client", lambda _home: server)
+    return Registry(home)
+
+
+def test_files_lie_in_the_home_folder_also_with_a_server(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    assert registry_on(server, home, monkeypatch).start_run("first", {}) == "run"
+    assert server.experiment is not None
+    assert server.experiment.artifact_location == home.mlflow_artifacts.as_uri()
+
+
+def test_a_server_that_keeps_files_itself_is_refused_before_a_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = registry_on(Server("mlflow-artifacts:/1"), home, monkeypatch)
+    with pytest.raises(MantaError, match=r"^the registry keeps files at mlflow-artifacts:/1, .* experiment 'manta'"):
+        registry.start_run("first", {})
+    with pytest.raises(MantaError, match=r"^the registry keeps files at mlflow-artifacts:/1/run/artifacts, "):
+        registry.reopen_run("run")
+
+
+@pytest.mark.parametrize("root", ["file:///shared/mlruns/1", "/shared/mlruns/1"])
+def test_a_server_with_a_shared_folder_of_its_own_is_fine(
+    home: Home, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    assert registry_on(Server(root), home, monkeypatch).start_run("first", {}) == "run"
 
 
 def test_an_empty_mlflow_tracking_uri_is_none(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

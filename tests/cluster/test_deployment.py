@@ -313,3 +313,37 @@ class _Watch:
                 self.answers += 1
                 if answer.status_code != 200:
                     self.wrong.append(f"{answer.status_code} {answer.text[:200]}")
+
+
+def test_another_variant_of_the_champion_is_put_live(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = place({}, version="1", bundle_uri="/1")
+    live, made = replaced(TrafficFile(revision=3), "colours", first), []
+
+    def change(_client: object, _home: Home, make: deployment.Change, **_: Any) -> None:
+        made.append(make(live, {first.application: classifier_application(first)}))
+
+    class Client:
+        def state(self) -> ServeState:
+            return ServeState(host=HOST, port=8000, applications={})
+
+    monkeypatch.setattr(deployment, "change", change)
+    put_live(Client(), home, first, 8000)  # type: ignore[arg-type]
+    put_live(Client(), home, first, 8000, variant="int8")  # type: ignore[arg-type]
+    assert made[0] == live
+    assert made[1].champion is not None
+    assert (made[1].champion.variant, made[1].champion.application) == ("int8", "classifier-1-int8")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (None, "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("10.0.0.7", "http://10.0.0.7:8000"),
+        ("::", "http://[::1]:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
+    ],
+)
+def test_where_a_client_asks(host: str | None, url: str) -> None:
+    assert deployment.service_url(host, 8000) == url
+    assert httpx.URL(url).port == 8000

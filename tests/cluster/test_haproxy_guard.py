@@ -41,7 +41,7 @@ backend nothing
     http-request return status 404 content-type text/plain string "no application"
 backend application
     server router 127.0.0.1:{router_port}
-    http-request return status 200 content-type text/plain string "{text}"
+    http-request return status 200 content-type text/plain hdr x-seen "%[req.fhdr(x-request-id)]" string "{text}"
 listen stats
     bind *:{stats_port}
     stats enable
@@ -135,6 +135,11 @@ class Proxies:
         except httpx.TransportError:
             return ""
 
+    def seen(self, request_id: str) -> str:
+        """The id that a router gets of a request that was sent with this one; empty for none."""
+        url, headers = f"http://127.0.0.1:{self._port}", {"x-request-id": request_id}
+        return httpx.get(url, headers=headers, trust_env=False, timeout=5).headers.get("x-seen", "")
+
     def answers(self, text: str) -> bool:
         return self.answer() == text
 
@@ -205,6 +210,18 @@ def test_its_own_pages_are_on_loopback(proxies: Proxies) -> None:
     listening = [each.laddr for each in psutil.Process(proxy.pid).net_connections("inet") if each.status == "LISTEN"]
     assert {host for host, _ in listening} == {"127.0.0.1"}
     assert len(listening) == 3
+
+
+def test_a_request_id_that_no_router_takes_is_dropped(proxies: Proxies) -> None:
+    """Ray would put it on the answer, whose body has another one."""
+    proxy = proxies.start("first")
+    for sane in ("abc-123", "00-4bf92f:1/2+3=4.5_6", "x" * 128):
+        assert proxies.seen(sane) == sane
+    for odd in ("a b", "x" * 129, "<script>", 'a"b', "a, b", ""):
+        assert proxies.seen(odd) == ""
+    proxies.reload(proxy, "second")
+    proxies.eventually(lambda: proxies.answers("second"))
+    assert proxies.seen("a b") == ""
 
 
 def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> None:

@@ -168,6 +168,7 @@ BAD: list[Sent] = [
     infer(images(FLAT), parameters=[]),
     infer(images(FLAT), parameters={"binary_data_output": 1}),
     infer(images(FLAT), parameters={"user_id": ""}),
+    infer(images(FLAT), parameters={"quality": 3}),
     infer(images(**of_size(len(RAW) - 1)), binary=RAW[:-1]),
     infer(images(**of_size(len(RAW) - 1)), binary=RAW),
     infer(images(FLAT), binary=b"x"),

@@ -218,7 +218,7 @@ def test_metrics_are_prometheus_text(server: RunningServer) -> None:
     names = {line.split("{")[0].split(" ")[0] for line in reply.text.splitlines() if not line.startswith("#")}
     described = {line.split()[2] for line in reply.text.splitlines() if line.startswith("# TYPE")}
     assert all(any(name.startswith(known) for known in described) for name in names)
-    assert "manta_requests_total" in names
+    assert "manta_http_requests_total" in names
     for line in reply.text.splitlines():
         if not line.startswith("#"):
             float(line.rpartition(" ")[2])

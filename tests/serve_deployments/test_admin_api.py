@@ -161,6 +161,7 @@ async def test_pages_of_allowed_origins_may_read_answers(predictor: ColourPredic
     async with http_client(predictor, allow_origins=["https://page.example"]) as client:
         reply = await client.get("/health", headers=page)
         assert reply.headers["access-control-allow-origin"] == "https://page.example"
+        assert "Inference-Header-Content-Length" in reply.headers["access-control-expose-headers"].split(", ")
         preflight = await client.options("/predict", headers=asks_first)
         assert preflight.status_code == 204
         assert preflight.headers["access-control-allow-headers"] == "content-type"

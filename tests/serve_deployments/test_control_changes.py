@@ -71,6 +71,18 @@ def control(home: Home, deployment: Deployment) -> Iterator[Control]:
         ("weights", {"percent": {"9": 5}}, "NotFound", "version 9 is not deployed"),
         ("weights", {"percent": {"2": 101}}, "BadInput", "0 to 100"),
         ("promote", {"version": "1"}, "BadInput", "champion already"),
+        *(
+            (kind, {**values, "model": "cats"}, "BadInput", "the service has versions of colours; cats needs")
+            for kind, values in (
+                ("promote", {"version": "2"}),
+                ("undeploy", {"version": "2"}),
+                ("weights", {"percent": {"2": 5}}),
+                ("shadow", {"version": "2"}),
+                ("traffic", {"percent": {"2": 5}}),
+                ("deploy", {"version": "3", "bundle_uri": "/3"}),
+                ("rollback", {}),
+            )
+        ),
     ],
 )
 async def test_what_is_wrong_with_a_request_is_said_at_once(
@@ -81,8 +93,13 @@ async def test_what_is_wrong_with_a_request_is_said_at_once(
     assert message in reply["message"]
 
 
+def test_a_service_without_versions_takes_any_model() -> None:
+    deploy = parse("deploy", {"version": "1", "bundle_uri": "/1", "model": "cats"})
+    assert deploy.make(TrafficFile(model="colours"), {}).model == "cats"
+
+
 async def test_a_change_is_an_operation(control: Control) -> None:
-    reply = await control.change("weights", {"percent": {"2": 5}, "revision": LIVE.revision})
+    reply = await control.change("weights", {"percent": {"2": 5}, "revision": LIVE.revision, "model": "colours"})
     operation = reply["result"]
     assert (operation["state"], operation["percent"]) == ("done", {"1": 95, "2": 5})
     assert await control.operation(operation["id"]) == reply

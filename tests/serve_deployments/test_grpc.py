@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.grpc_api import GrpcApi, InferenceService
-from serve_deployments.inference_messages import add_to_server
+from serve_deployments.inference_messages import add_to_server, message
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from tests.serve_deployments.fakes import colour_png
@@ -172,3 +173,17 @@ def test_another_model(client: triton.InferenceServerClient) -> None:
         client.infer("other", images())
     with pytest.raises(InferenceServerException, match="there is no model 'other'"):
         client.get_model_metadata("other")
+
+
+@pytest.mark.parametrize(("name", "ok"), [(MODEL, True), ("other", False)])
+def test_the_request_id_is_told_of_failures_too(address: str, name: str, ok: bool) -> None:
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelMetadata",
+            request_serializer=message("ModelMetadataRequest").SerializeToString,
+            response_deserializer=message("ModelMetadataResponse").FromString,
+        )
+        for sent, expected in (("mine-1", r"mine-1"), ("not sane", r"[0-9a-f]{32}")):
+            call = ask.future(message("ModelMetadataRequest")(name=name), metadata=(("x-request-id", sent),))
+            assert (call.code() == grpc.StatusCode.OK) is ok
+            assert re.fullmatch(expected, dict(call.trailing_metadata())["x-request-id"])

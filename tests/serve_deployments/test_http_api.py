@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import BodyTooLarge, ClusterError, MantaError, Overloaded
+from serve_deployments.problem import TITLES
 from serve_deployments.request_body import MAX_JSON_VALUES, read_object
 from tests.serve_deployments.fakes import (
     MAX_BODIES_BYTES,
@@ -40,12 +43,21 @@ def assert_problem(reply: httpx.Response, status: int, text: str = "") -> None:
     assert reply.headers["content-type"] == "application/problem+json"
     body = reply.json()
     assert body["status"] == status
-    assert body["title"]
+    assert body["title"] == TITLES[status]
     assert body["type"] == "about:blank"
     assert body["error"] == body["detail"] != ""
     assert body["request_id"] == reply.headers["x-request-id"]
     assert "Traceback" not in reply.text
     assert text in body["error"]
+
+
+def test_titles_of_errors_are_those_of_the_engine() -> None:
+    """Whatever Python calls them: its names change from version to version."""
+    code = (Path(__file__).parents[2] / "engine" / "server" / "problem.cpp").read_text(encoding="utf-8")
+    engine = {int(status): title for status, title in re.findall(r'case (\d+):\s+return "(.+?)";', code)}
+    both = TITLES.keys() & engine.keys()
+    assert {status: TITLES[status] for status in both} == {status: engine[status] for status in both}
+    assert {400, 403, 404, 405, 413, 415, 500, 503, 504} <= both
 
 
 async def test_predict_json(client: httpx.AsyncClient) -> None:
@@ -352,7 +364,7 @@ async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, predictor: C
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "<script>", 'a"b'])
 async def test_another_one_is_not(client: httpx.AsyncClient, sent: str) -> None:
     reply = await client.post("/predict", json={"image": b64(RED)}, headers={"x-request-id": sent})
-    assert reply.json()["request_id"] != sent
+    assert reply.json()["request_id"] == reply.headers["x-request-id"] != sent
     assert len(reply.json()["request_id"]) == 32
 
 

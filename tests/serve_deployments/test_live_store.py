@@ -161,3 +161,27 @@ def test_a_commit_that_fails_is_undone(store: LiveStore) -> None:
     store.save_text("experiment", "1")
     assert store.text("experiment") == "1"
     assert store._read("SELECT count(*) FROM child", ()) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("home", "mode"),
+    [("", "wal"), ("shared", "delete"), ("shared/scratch", "wal"), ("my files", "delete"), ("unknown", "delete")],
+)
+def test_no_shared_memory_on_a_network_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, mode: str
+) -> None:
+    kinds = {"": "ext4", "shared": "nfs4", "shared/scratch": "xfs", r"my\040files": "cifs", "unknown": "fuse.s3"}
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "".join(
+            f"36 35 98:0 / {tmp_path / folder} rw,noatime shared:1 - {kind} server:/export rw\n"
+            for folder, kind in kinds.items()
+        )
+    )
+    monkeypatch.setattr(live_store, "_MOUNTS", mounts)
+    path = tmp_path / home / "home" / "live.db"
+    former, store = LiveStore(path), LiveStore(path)
+    with contextlib.closing(former), contextlib.closing(store):
+        assert store._database.execute("PRAGMA journal_mode").fetchone() == (mode,)
+        former.add_answers([answer("a")])
+        assert store.add_feedback("a", 0, 0), "a successor goes on while the former one still has the file open"

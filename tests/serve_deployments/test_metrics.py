@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.traffic_file import Guardrails
 from serve_deployments.batch_statistics import BatchStatistics, SentBatch
 from serve_deployments.guard import breach
-from serve_deployments.metrics import SECONDS, Gauges, Histogram, Tally, render
+from serve_deployments.metrics import COUNTERS, GAUGES, HISTOGRAMS, SECONDS, Gauges, Histogram, Tally, render
 from serve_deployments.report import Report
 from serve_deployments.windows import GONE_AFTER_S, KEPT_APART, Counted, Windows
 
@@ -202,3 +204,26 @@ def test_too_slow() -> None:
     assert breach(window, "2", "1", RULES) == "p99 latency is 250 ms, more than 5 times the champion's 10 ms"
     assert "more than 100 ms" in str(breach(window, "2", None, Guardrails(max_p99_ms=100)))
     assert breach(tally(100, seconds=0.2), "2", "1", RULES) is None, "the champion has too few answers to compare with"
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def documented(column: int) -> dict[str, tuple[str, ...]]:
+    """Labels by name, of those that the table in docs/DEPLOYMENT.md has there: 1 is the service, 2 the engine."""
+    text = (ROOT / "docs" / "DEPLOYMENT.md").read_text(encoding="utf-8")
+    section = text.partition("## Metrics\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): tuple(re.findall("`(.+?)`", row[column])) for row in rows if row[column] != "-"}
+
+
+def test_the_table_of_metrics_has_the_services_names_and_labels() -> None:
+    counters = {f"{name}_total": described.labels for name, described in COUNTERS.items()}
+    gauges = {name: described.labels for name, described in GAUGES.items()}
+    histograms = {name: described.labels for name, (described, _) in HISTOGRAMS.items()}
+    assert documented(1) == {**counters, **gauges, **histograms}
+
+
+def test_the_table_of_metrics_has_the_engines_names() -> None:
+    code = (ROOT / "engine" / "server" / "metrics.cpp").read_text(encoding="utf-8")
+    assert documented(2).keys() == set(re.findall(r'describe\(out, "(\w+)"', code))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +12,11 @@ import httpx
 import jsonschema  # type: ignore[import-untyped]
 import orjson
 import pytest
+from pydantic import BaseModel
 
-from app.errors import ClusterError
+from app.errors import BadInput, ClusterError
+from app.traffic_file import Cascade, Guardrails, Quality, Shadow
+from serve_deployments import change_requests
 from serve_deployments.http_api import openapi_json
 from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_api, http_client
 
@@ -81,6 +85,98 @@ def test_routes_and_document_agree() -> None:
     api = http_api(ColourPredictor())
     routes = {path: {method.lower() for method in methods} for path, methods in api._routes.items()}
     assert routes == {path: set(methods) for path, methods in DOCUMENT["paths"].items()}
+
+
+LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minProperties")
+CHANGES = {
+    "TrafficRequest": change_requests.SetTraffic,
+    "DeployRequest": change_requests.Deploy,
+    "VersionRequest": change_requests.Promote,
+    "WeightsRequest": change_requests.Weigh,
+    "ShadowRequest": change_requests.SetShadow,
+    "QualityRequest": change_requests.SetQuality,
+    "GuardrailsRequest": change_requests.SetGuardrails,
+    "ChangeRequest": change_requests.Rollback,
+}
+PARTS = {"Shadow": Shadow, "Qualities": Quality, "Cascade": Cascade, "Guardrails": Guardrails}
+
+
+def whole(schema: dict[str, Any]) -> dict[str, Any]:
+    """An object's schema with what `allOf` says."""
+    schema = resolved(schema)
+    parts = [schema, *map(whole, schema.get("allOf", ()))]
+    properties = {name: each for part in parts for name, each in part.get("properties", {}).items()}
+    return {"properties": properties, "required": {name for part in parts for name in part.get("required", ())}}
+
+
+def limits(field: dict[str, Any]) -> dict[str, Any]:
+    """Of a value that is not null, and its default where it is more than nothing."""
+    found = {name: each[name] for each in (field, *field.get("anyOf", ())) for name in LIMITS if name in each}
+    return found if isinstance(field.get("default"), dict) else {**found, "default": field.get("default") or None}
+
+
+@pytest.mark.parametrize(("name", "model"), list({**CHANGES, **PARTS}.items()))
+def test_what_the_models_take_is_what_the_document_says(name: str, model: type[BaseModel]) -> None:
+    described, taken = whole(DOCUMENT["components"]["schemas"][name]), model.model_json_schema()
+    assert described["properties"].keys() == taken["properties"].keys()
+    assert described["required"] == set(taken.get("required", ()))
+    for field, value in taken["properties"].items():
+        assert limits(described["properties"][field]).items() >= limits(value).items(), field
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs_a_body"),
+    [
+        *((kind, True) for kind in ("deploy", "undeploy", "weights", "quality", "guardrails", "promote")),
+        *((kind, False) for kind in ("shadow", "rollback")),
+    ],
+)
+def test_a_body_is_required_where_an_empty_one_is_refused(kind: str, needs_a_body: bool) -> None:
+    with pytest.raises(BadInput) if needs_a_body else contextlib.nullcontext():
+        change_requests.parse(kind, {})
+    body = DOCUMENT["paths"][f"/admin/{kind}"]["post"]["requestBody"]
+    assert body.get("required", False) is needs_a_body
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"quality": {"fast": "1", "auto": {"fast": "1", "accurate": "2", "threshold": 0.5}, "ensemble": None}},
+        {"guardrails": {"max_p99_ms": 20, "max_p99_ratio": None}},
+        {"percent": {"2": 5}, "shadow": {"version": "2"}, "guardrails": {}},
+    ],
+)
+def test_examples_of_a_traffic_file_are_valid(values: dict[str, Any]) -> None:
+    jsonschema.validate(values, {**DOCUMENT, **DOCUMENT["components"]["schemas"]["TrafficRequest"]})
+    change_requests.parse("traffic", values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"guardrails": {"max_p99": 20}},
+        {"guardrails": {"window_s": 0}},
+        {"quality": {"ensemble": {"1": 1}}},
+        {"quality": {"auto": {"fast": "1"}}},
+        {"shadow": {"version": "2", "share": 0}},
+    ],
+)
+def test_what_no_traffic_file_has_is_refused_by_the_document_too(values: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        change_requests.parse("traffic", values)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, {**DOCUMENT, **DOCUMENT["components"]["schemas"]["TrafficRequest"]})
+
+
+async def test_a_method_that_a_route_does_not_have_and_faults() -> None:
+    predictor = ColourPredictor()
+    predictor.failure = RuntimeError("a defect")
+    async with http_client(predictor) as client:
+        check(await client.delete("/predict"), "/predict", "post")
+        check(await client.post("/predict", json={"image": IMAGE}), "/predict", "post")
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            assert {"405", "500"} <= operation["responses"].keys()
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 import httpx
 import pytest
 from ray._common.formatters import JSONFormatter
 from starlette.requests import Request
 
 from app.errors import ClusterError, Overloaded
+from serve_deployments.grpc_api import GrpcApi
+from serve_deployments.inference_messages import message
 from serve_deployments.request_log import MOST_FAILURES_A_SECOND, RequestLog
 from tests.serve_deployments.fakes import ColourPredictor, asgi, colour_png, http_api, http_client
 
@@ -119,6 +122,56 @@ async def test_only_failures_unless_asked(predictor: ColourPredictor, lines: Lin
         await client.post("/predict", content=b"no image", headers={"content-type": "image/png"})
     (line,) = lines.read()
     assert (line["status"], line["error"], line["levelname"]) == (400, "BadImage", "WARNING")
+
+
+class Context:
+    """As much of Serve's gRPC context as a call takes."""
+
+    def __init__(self) -> None:
+        self.code: object = None
+        self.details = ""
+        self.trailing: list[tuple[str, str]] = [("request_id", "serves-own")]
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return [("application", "router")]
+
+    def trailing_metadata(self) -> list[tuple[str, str]]:
+        return self.trailing
+
+    def set_trailing_metadata(self, metadata: list[tuple[str, str]]) -> None:
+        self.trailing = [*self.trailing, *metadata]
+
+    def set_code(self, code: object) -> None:
+        self.code = code
+
+    def set_details(self, details: str) -> None:
+        self.details = details
+
+
+async def test_calls_over_grpc_have_the_same_lines(predictor: ColourPredictor, lines: Lines) -> None:
+    api = GrpcApi(predictor, max_images=4, max_bytes=10_000, log=RequestLog(1.0, FIELDS))
+    contents = message("InferTensorContents")(bytes_contents=[RED])
+    tensor = message("ModelInferRequest").InferInputTensor
+    encoded = tensor(name="encoded", datatype="BYTES", shape=[1], contents=contents)
+    context: Any = Context()
+    for failure in (None, Overloaded("too much"), RuntimeError("a defect")):
+        predictor.failure = failure
+        context = Context()
+        await api.answer("ModelInfer", message("ModelInferRequest")(model_name="colours", inputs=[encoded]), context)
+    assert context.trailing == [("request_id", "serves-own"), ("x-request-id", "serves-own")]
+    assert (context.code, context.details) == (grpc.StatusCode.INTERNAL, "internal error")
+    answered, refused, traceback, failed = lines.read()
+    assert (answered["message"], answered["version"], answered["arm"]) == ("gRPC ModelInfer 200", "7", "champion")
+    assert (refused["message"], refused["error"]) == ("gRPC ModelInfer 503", "Overloaded")
+    assert traceback["message"] == "request serves-own failed"
+    assert "RuntimeError: a defect" in traceback["exc_text"]
+    assert (failed["message"], failed["error"], failed["request_id"]) == (
+        "gRPC ModelInfer 500",
+        "RuntimeError",
+        "serves-own",
+    )
+    assert (failed["application"], failed["replica"]) == ("router", "r-1")
+    assert predictor.counted == [("grpc ModelInfer", status) for status in (200, 503, 500)]
 
 
 def note(log: RequestLog, status: int) -> None:
