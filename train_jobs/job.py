@@ -18,6 +18,7 @@ import ray
 
 from app.allocator import ONE_ARENA
 from app.config import Home
+from app.cores import usable_cores
 from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
 
@@ -82,7 +83,7 @@ def torch_device() -> torch.device:
     """Where this job itself computes with torch, on all cores of its machine: Ray gives a driver one thread."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -35,6 +35,7 @@ from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
+from train_jobs.cores import cluster_cores, threads_each
 from train_jobs.data import dataset_to_train_on
 from train_jobs.job import connect, finish, recorded, say
 from train_jobs.ray_training import has_gpus
@@ -135,7 +136,7 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     """Runs all trials that are still to be run. Returns (trial id, settings that were varied) of every one."""
     workers = sweep.settings.worker_range[1]
     at_once = concurrency(sweep.settings)
-    threads = sweep.settings.threads or max(1, (os.cpu_count() or 1) // (at_once * workers))
+    threads = sweep.settings.threads or threads_each(at_once * workers)
     say(f"{sweep.settings.trials} trials, {at_once} at a time, {workers} x {threads} threads each")
     trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -182,8 +183,7 @@ def concurrency(settings: SweepSettings) -> int:
     room = int((resources.get("CPU", 1) + 1e-9) // (CPU.trial + workers * CPU.train_worker))
     if has_gpus(fewest) if settings.gpu is None else settings.gpu:
         room = min(room, int(resources.get("GPU", 0) // workers))
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    cores = nodes * (os.cpu_count() or 1) // workers
+    cores = cluster_cores() // workers
     if settings.search == "tpe":
         cores = min(cores, max(TPE_STARTS, settings.trials // 4))
     return max(1, min(settings.concurrent or cores, room, settings.trials))
