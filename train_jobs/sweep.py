@@ -37,7 +37,7 @@ from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
 from train_jobs.cores import cluster_cores, threads_each
 from train_jobs.data import dataset_to_train_on
-from train_jobs.job import connect, finish, recorded, say
+from train_jobs.job import connect, finish, recorded, say, telling_mlflow
 from train_jobs.ray_training import has_gpus
 from train_jobs.runs import Run, new_run_name, require_only_resume
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
@@ -84,11 +84,13 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
             try:
                 results = tuned(sweep, space, dataset, home)
             finally:
-                registry.end_children(sweep.tracking_run_id, "KILLED")  # which an interruption has left open
+                with telling_mlflow("which trials are no longer running"):  # an interruption leaves them open
+                    registry.end_children(sweep.tracking_run_id, "KILLED")
         report = make_report(sweep, results, dataset)
-        for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
-            registry.log_file(sweep.tracking_run_id, path)
-        registry.log_metrics(sweep.tracking_run_id, {"val_accuracy": report.best.val_accuracy or 0.0})
+        with telling_mlflow("of the report"):
+            registry.log_metrics(sweep.tracking_run_id, {"val_accuracy": report.best.val_accuracy or 0.0})
+            for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
+                registry.log_file(sweep.tracking_run_id, path)
         dataclasses.replace(sweep, finished=True).save()
     return sweep, report
 
