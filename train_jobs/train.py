@@ -16,7 +16,7 @@ from app.batches import with_defaults
 from app.checkpoint import EpochReport, best_epoch
 from app.config import Home
 from app.datasets import Dataset
-from app.errors import BadInput
+from app.errors import BadInput, NotFound
 from app.evaluate import accuracy
 from app.models import architecture, build_net
 from app.options import run_job
@@ -99,7 +99,8 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         if isinstance(settings, DistillSettings)
         else None
     )
-    initial = initial_weights(settings, registry)
+    # A run that has come to an epoch goes on from its own weights.
+    initial = None if resumed and resumed.history() else initial_weights(settings, registry)
     run = resumed or start_run(settings, dataset, home, registry)
     with locked(run.folder), recorded(run.tracking_run_id, registry):
         if resumed:
@@ -153,11 +154,15 @@ def with_references(settings: TrainSettings, registry: Registry) -> TrainSetting
 
 
 def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
-    """The checkpoint that `--init` names. Raises NotFound or BadInput for one that is not there."""
+    """The checkpoint that `--init` names, as `with_references` leaves it. Raises NotFound for one that is gone."""
     if settings.init is None:
         return None
     file = Path(settings.init)
-    return file if file.is_file() else registry.resolve(settings.init).folder / CHECKPOINT_FILE
+    if not file.is_absolute():
+        return registry.resolve(settings.init).folder / CHECKPOINT_FILE
+    if not file.is_file():
+        raise NotFound(f"the file {file}, whose weights the run was to begin with, is gone")
+    return file
 
 
 def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
