@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.artifact import CHECKPOINT_FILE
+from app.artifact import CHECKPOINT_FILE, read_manifest
 from app.batches import with_defaults
 from app.checkpoint import EpochReport, best_epoch
 from app.config import Home
@@ -90,7 +90,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
     resumed = run_to_resume(home, settings) if settings.resume else None
     registry = Registry(home)
     settings = resumed.settings if resumed else with_references(settings, registry)
-    digest = resumed.dataset_digest if resumed else ""
+    digest = resumed.dataset_digest if resumed else teachers_digest(settings, registry)
     dataset = dataset_to_train_on(settings, home, digest=digest)
     check_fits(settings, dataset)
     settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
@@ -118,7 +118,7 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
             )
         train_seconds = watch.restart()
         history = run.history()
-        draw_and_log_curves(run, history, registry)
+        draw_and_log_curves(run, history, dataset, registry)
         best = best_epoch(history)
         say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
         tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
@@ -151,6 +151,13 @@ def with_references(settings: TrainSettings, registry: Registry) -> TrainSetting
     if isinstance(settings, DistillSettings):
         settings = dataclasses.replace(settings, teacher=registry.resolve(settings.teacher).reference)
     return settings
+
+
+def teachers_digest(settings: TrainSettings, registry: Registry) -> str:
+    """Of the data that the teacher was trained on, where none is given; else empty."""
+    if settings.data or not isinstance(settings, DistillSettings):
+        return ""
+    return read_manifest(registry.resolve(settings.teacher).folder).lineage.dataset_digest
 
 
 def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
@@ -196,7 +203,7 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
         require_unused(settings.storage, name)
     settings = dataclasses.replace(settings, command=settings.command or shlex.join(sys.orig_argv))
     run = Run(home.runs / name, settings, "", dataset.digest)
-    params = {**asdict(settings), "dataset_digest": dataset.digest}
+    params = {**asdict(settings), "data": settings.data or dataset.name, "dataset_digest": dataset.digest}
     run = dataclasses.replace(run, tracking_run_id=registry.start_run(name, params, tags={KIND_TAG: run.kind}))
     run.save()
     say(f"run {name}")
@@ -213,10 +220,10 @@ def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
     )
 
 
-def draw_and_log_curves(run: Run, history: list[EpochReport], registry: Registry) -> None:
+def draw_and_log_curves(run: Run, history: list[EpochReport], dataset: Dataset, registry: Registry) -> None:
     from app.curves import draw_curves
 
-    draw_curves(history, run.curves_file, f"{run.settings.model} on {run.settings.data} ({run.name})")
+    draw_curves(history, run.curves_file, f"{run.settings.model} on {dataset.name} ({run.name})")
     registry.log_file(run.tracking_run_id, run.curves_file)
 
 

@@ -39,7 +39,7 @@ def prepared(settings: T) -> T:
         settings = dataclasses.replace(settings, init=absolute(settings.init))
     data = absolute(settings.data) or settings.data
     run = settings.run
-    if named_address() is None:
+    if data and named_address() is None:
         from app.datasets import check_source
 
         found = check_source(data)
@@ -55,7 +55,7 @@ def typed() -> str:
 
 def absolute(data: str | None) -> str | None:
     """A job's working directory is not the user's, so paths travel as absolute ones."""
-    if data is None or data in DataSettings.BUILT_IN:
+    if not data or data in DataSettings.BUILT_IN:
         return data
     return str(Path(data).expanduser().absolute())
 

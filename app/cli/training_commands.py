@@ -97,7 +97,7 @@ def distill(settings: DistillCommand) -> None:
 
     Any architecture learns from any version of the same classes and input size.
 
-    Example: manta distill photos@champion --data photos/ --model mobile --epochs 40
+    Example: manta distill photos@champion --model mobile --epochs 40
     """
     run_training("train_jobs.distill", settings, DistillSettings)
 
@@ -107,7 +107,7 @@ def prune(settings: PruneCommand) -> None:
 
     Whole channels go, so that the exported graph is narrower; what is left learns from the whole network's answers.
 
-    Example: manta prune photos@champion --data photos/ --remove 0.5 --epochs 10
+    Example: manta prune photos@champion --remove 0.5 --epochs 10
     """
     run_training("train_jobs.prune", settings, PruneSettings)
 
