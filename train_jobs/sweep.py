@@ -30,7 +30,7 @@ from app.options import run_job
 from app.registry import Registry
 from app.run_lock import locked
 from app.run_records import KIND_TAG
-from app.search_space import Choice, Space, parse_space
+from app.search_space import Space, architectures, parse_space
 from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
@@ -102,9 +102,8 @@ def checked_space(settings: SweepSettings) -> Space:
         require_changeable(space)
         if settings.storage:
             raise BadInput("--search pbt hands weights over within MANTA_HOME; leave out --storage")
-    models = space.get("model", Choice((settings.model,)))
-    for name in models.values if isinstance(models, Choice) else ():
-        architecture(str(name))
+    for name in architectures(space, settings):
+        architecture(name)
     return space
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from app.architecture_names import require_architecture
 from app.cli.output import Output
 from app.settings import DataSettings, PruneSettings, RunSettings, SweepSettings, TrainSettings, default_run_name
 from cluster.connection import named_address
@@ -30,11 +31,13 @@ class Shown:
 def prepared(settings: T) -> T:
     """With everything a job cannot know by itself: absolute data path, run name, git commit.
 
-    Raises BadDataset right away for data that is unusable, where this machine is the one that will read it.
+    Raises BadInput right away for an unknown architecture, and BadDataset for data that is unusable, where this machine
+    is the one that will read it.
     """
     settings = dataclasses.replace(settings, git_commit=git_commit(), command=typed())
     if settings.resume:
         return settings
+    require_architecture(settings.model)
     if isinstance(settings, TrainSettings) and settings.init and Path(settings.init).expanduser().is_file():
         settings = dataclasses.replace(settings, init=absolute(settings.init))
     data = absolute(settings.data) or settings.data
