@@ -30,7 +30,7 @@ from train_jobs.data import dataset_to_train_on
 from train_jobs.job import Stopwatch, connect, finish, recorded, say, torch_device
 from train_jobs.ray_training import fit_on_ray, require_unused
 from train_jobs.runs import Run, new_run_name, run_to_resume
-from train_jobs.teachers import prepare_teacher
+from train_jobs.teachers import TeacherTask, prepare_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,6 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
 
     With DistillSettings the workers learn from the teacher's answers too.
     """
-    watch = Stopwatch()
     architecture(settings.model)  # a misspelt name is said before any image is read
     resumed = run_to_resume(home, settings) if settings.resume else None
     registry = Registry(home)
@@ -106,30 +105,31 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         if resumed:
             registry.reopen_run(run.tracking_run_id)
             say(f"going on with run {run.name}, which has come to epoch {len(run.history())}")
-        watch.restart()
-        with system_metrics(run.tracking_run_id, registry.tracking_uri):
-            fit_on_ray(
-                run,
-                dataset,
-                on_epoch=lambda report: show_epoch(report, run, registry),
-                teacher=teacher,
-                initial=initial,
-                recorded=int(registry.metric(run.tracking_run_id, "epochs_done") or 0),
-            )
-        train_seconds = watch.restart()
-        history = run.history()
-        draw_and_log_curves(run, history, dataset, registry)
-        best = best_epoch(history)
-        say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
-        tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
-        converted = convert_run(
+        return trained_version(run, dataset, teacher, initial, home, registry)
+
+
+def trained_version(
+    run: Run, dataset: Dataset, teacher: TeacherTask | None, initial: Path | None, home: Home, registry: Registry
+) -> TrainedVersion:
+    """Trains what is left of the run, and registers its best epoch."""
+    watch = Stopwatch()
+    with system_metrics(run.tracking_run_id, registry.tracking_uri):
+        fit_on_ray(
             run,
             dataset,
-            git_commit=settings.git_commit,
-            home=home,
-            registry=registry,
+            on_epoch=lambda report: show_epoch(report, run, registry),
+            teacher=teacher,
+            initial=initial,
+            recorded=int(registry.metric(run.tracking_run_id, "epochs_done") or 0),
         )
-        dataclasses.replace(run, version=converted.version.reference).save()
+    train_seconds = watch.restart()
+    history = run.history()
+    draw_and_log_curves(run, history, dataset, registry)
+    best = best_epoch(history)
+    say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
+    tta_accuracy = measure_tta(run, dataset, registry) if run.settings.tta else None
+    converted = convert_run(run, dataset, git_commit=run.settings.git_commit, home=home, registry=registry)
+    dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
         dataset=dataset,
