@@ -30,6 +30,8 @@ from app.errors import BrokenBundle, NotFound
 SCHEMA_VERSION = 2
 READABLE_SCHEMAS = (1, 2)
 """The first one knew less of variants; all that it lacks has a default."""
+FORMER_FIELDS = frozenset({"latency_all_threads_ms"})
+"""Of a variant, in manifests from before: nothing reads them any more."""
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -86,8 +88,6 @@ class Variant:
     """Mean over the images of half the summed differences of their probabilities."""
     latency_ms: dict[str, float] = field(default_factory=dict)
     """Median milliseconds of one run on one thread, by batch size ("1", "32")."""
-    latency_all_threads_ms: dict[str, float] = field(default_factory=dict)
-    """The same with a thread for each core of the machine that measured it."""
     status: Literal["ok", "rejected"] = "ok"
     reason: str = ""
     """Why it was rejected, with the figures; or what the figures of an accepted one do not say."""
@@ -129,7 +129,7 @@ class Manifest:
                     "labels": tuple(values["labels"]),
                     "input": InputSpec(**values["input"]),
                     "lineage": Lineage(**values["lineage"]),
-                    "variants": {name: Variant(**variant) for name, variant in values["variants"].items()},
+                    "variants": {name: _variant(each) for name, each in values["variants"].items()},
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -237,6 +237,10 @@ def local_folder(uri: str) -> Path:
     if parsed.scheme != "file":
         raise NotFound(f"bundle {uri} is not on a file system this machine sees")
     return Path(unquote(parsed.path))
+
+
+def _variant(values: Mapping[str, Any]) -> Variant:
+    return Variant(**{name: value for name, value in values.items() if name not in FORMER_FIELDS})
 
 
 def _sealed(values: Mapping[str, Any]) -> bytes:

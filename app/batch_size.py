@@ -15,6 +15,8 @@ WORTHWHILE = 1.05
 """A batch twice as large has to process this many times as many images a second."""
 MEMORY_SHARE = 0.5
 """Of the free memory of a CPU that a step may take."""
+SECONDS = 0.5
+"""Of measuring each size."""
 MIN_STEPS = 30
 """An epoch has at least so many, as with the default batch size: running statistics have to keep up."""
 
@@ -53,9 +55,7 @@ def choose(sizes: Iterator[int], speed: Callable[[int], float | None]) -> int:
     return best
 
 
-def images_per_second(
-    model: nn.Module, image_size: tuple[int, int], size: int, device: torch.device, *, seconds: float = 0.5
-) -> float | None:
+def images_per_second(model: nn.Module, image_size: tuple[int, int], size: int, device: torch.device) -> float | None:
     """Of forward and backward passes with `size` images; None when they do not fit in memory."""
     free = psutil.virtual_memory().available
     try:
@@ -66,7 +66,7 @@ def images_per_second(
         if device.type == "cpu" and psutil.Process().memory_info().rss - before > MEMORY_SHARE * free:
             return None
         steps, started = 0, time.perf_counter()
-        while steps < 2 or time.perf_counter() - started < seconds:
+        while steps < 2 or time.perf_counter() - started < SECONDS:
             _step(model, images, labels)
             steps += 1
         return steps * size / (time.perf_counter() - started)

@@ -6,7 +6,6 @@ threads of this process (OpenCV releases the GIL); `train_jobs.ingest` has one t
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.cores import usable_cores
 from app.dataset_layout import Item
 from app.errors import BadDataset, BadImage
 from app.imaging import load, read_header
@@ -70,7 +70,7 @@ def decode_block(items: Sequence[Item], height: int, width: int) -> DecodedBlock
 
 def decode_with_threads(blocks: Sequence[Sequence[Item]], height: int, width: int) -> Iterator[DecodedBlock]:
     """The default Decoder: one thread a core, and no more than two decoded blocks a thread in memory."""
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     pending: deque[Future[DecodedBlock]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:

@@ -41,7 +41,13 @@ class Evaluation:
 
 def batch_size_of(images: np.ndarray) -> int:
     """How many of these, uint8 [N, H, W, 3], are asked about at once: 64, and fewer above 224x224 pixels."""
-    return max(1, min(LARGEST_BATCH, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+    return images_at_once(images.shape[1:3], largest=LARGEST_BATCH, pixels=BATCH_PIXELS)
+
+
+def images_at_once(image_size: Sequence[int], *, largest: int, pixels: int) -> int:
+    """How many images of (height, width) go into a batch of so many pixels: `largest` at most, and always one."""
+    height, width = image_size
+    return max(1, min(largest, pixels // (height * width)))
 
 
 def predict_in_batches(predict: Predict, images: np.ndarray) -> np.ndarray:

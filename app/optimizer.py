@@ -16,6 +16,7 @@ ADAMW_BESIDE_MUON = 0.08
 """Learning rate of what Muon leaves to AdamW, as a share of Muon's: the ratio of their defaults."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration, from Muon's authors."""
+NEWTON_SCHULZ_STEPS = 5
 
 
 def build_optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
@@ -120,7 +121,7 @@ def nesterov(state: dict[str, Any], gradient: torch.Tensor | None, momentum: flo
     return gradient.add(buffer, alpha=momentum)
 
 
-def orthogonalized(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
+def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
     """Nearly U V^T of [R, C] = U S V^T: singular values end up between about 0.7 and 1.2.
 
     In bfloat16, as its authors do, where that is faster.
@@ -130,7 +131,7 @@ def orthogonalized(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     return (x.T if tall else x).to(matrix.dtype)

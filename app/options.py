@@ -83,24 +83,31 @@ def to_argv(settings: object, kind: type | None = None) -> list[str]:
 
     kind: a base class of the settings, to take its fields only.
     """
-    argv: list[str] = []
     arguments: list[str] = []
     for field in dataclasses.fields(kind or settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
-        if value == field.default or value is None:
-            continue
         if field.default is dataclasses.MISSING:
             arguments += map(str, value) if isinstance(value, tuple) else [str(value)]
-        elif isinstance(value, bool):
+    if any(argument.startswith("-") for argument in arguments):
+        arguments.insert(0, "--")
+    return given_options(settings, kind) + arguments
+
+
+def given_options(settings: object, kind: type | None = None) -> list[str]:
+    """Those of `to_argv`, without its arguments."""
+    argv: list[str] = []
+    for field in dataclasses.fields(kind or settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if field.default is dataclasses.MISSING or value == field.default or value is None:
+            continue
+        if isinstance(value, bool):
             argv.append(flag(field.name) if value else flag(f"no-{field.name}"))
         elif isinstance(value, tuple):
             for each in value:
                 argv += [flag(field.name), str(each)]
         else:
             argv += [flag(field.name), str(value)]
-    if any(argument.startswith("-") for argument in arguments):
-        arguments.insert(0, "--")
-    return argv + arguments
+    return argv
 
 
 def flag(name: str) -> str:

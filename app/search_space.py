@@ -88,6 +88,12 @@ def ends(domain: Domain) -> tuple[Any, ...]:
     return domain.values if isinstance(domain, Choice) else (_number(domain.low, domain), _number(domain.high, domain))
 
 
+def architectures(space: Space, base: FitSettings) -> tuple[str, ...]:
+    """Every one that a trial may have."""
+    models = space.get("model", Choice((base.model,)))
+    return tuple(map(str, models.values)) if isinstance(models, Choice) else ()
+
+
 def contains(domain: Domain, value: object) -> bool:
     if isinstance(domain, Choice):
         return value in domain.values

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+_logger = logging.getLogger(__name__)
+_warned: set[str] = set()
+"""What this process has said already: every step of a pruning would say the same."""
+
 INTERVAL_S = 5.0
 """Between two samples. `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` overrides it."""
 
@@ -26,8 +30,10 @@ def system_metrics(tracking_run_id: str, tracking_uri: str) -> Iterator[None]:
         yield
     finally:
         if monitor is not None:
-            with contextlib.suppress(Exception):
+            try:
                 _finish(monitor)
+            except Exception as error:
+                _warn_once("the last samples of the machine are not logged", error)
 
 
 def _started(tracking_run_id: str, tracking_uri: str) -> SystemMetricsMonitor | None:
@@ -40,7 +46,8 @@ def _started(tracking_run_id: str, tracking_uri: str) -> SystemMetricsMonitor | 
             tracking_run_id, sampling_interval=INTERVAL_S, resume_logging=True, tracking_uri=tracking_uri
         )
         monitor.start()
-    except Exception:
+    except Exception as error:
+        _warn_once("the machine is not watched", error)
         return None
     return monitor
 
@@ -52,3 +59,10 @@ def _finish(monitor: SystemMetricsMonitor) -> None:
     monitor.collect_metrics()  # its first sample of the CPU covers no time at all
     monitor.publish_metrics(monitor.aggregate_metrics())
     monitor.mlflow_logger.flush()
+
+
+def _warn_once(what: str, error: Exception) -> None:
+    if what not in _warned:
+        _warned.add(what)
+        reason = str(error).partition("\n")[0]
+        _logger.warning("%s: %s: %s", what, type(error).__name__, reason)

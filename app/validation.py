@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from app.batches import DeviceSplit
+from app.evaluate import images_at_once
 from app.models import to_floats
 from app.parallel import means, rank, world_size
 
@@ -65,8 +66,7 @@ def views(images: torch.Tensor, *, mirror: bool) -> Iterator[torch.Tensor]:
 
 def eval_batch(split: DeviceSplit) -> int:
     """Images at a time."""
-    height, width = split.image_size
-    return max(1, min(MAX_BATCH, MAX_PIXELS // (height * width)))
+    return images_at_once(split.image_size, largest=MAX_BATCH, pixels=MAX_PIXELS)
 
 
 def _batches(split: DeviceSplit, index: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -32,6 +32,8 @@ from benchmarks.sequential_tests import (
     uniform_mixture,
 )
 
+TIMED = 200
+"""Comparisons whose time is measured."""
 ALPHA = 0.05
 POWER = 0.8
 EQUAL = [Scenario(champion=p, challenger=p, share=share) for p in (0.6, 0.9, 0.99) for share in (0.5, 0.1)]
@@ -113,10 +115,10 @@ def answers_needed(scenario: Scenario, fixed: int, tests: int) -> dict[str, list
     return {**needed, "safe test in blocks": np.where(first >= 0, first, last).tolist()}
 
 
-def milliseconds(runs: int = 200) -> list[float]:
+def milliseconds() -> list[float]:
     """Of `compare` with three challengers, from test to test another number of answers."""
     taken = []
-    for count in range(runs):
+    for count in range(TIMED):
         arms = {f"v{index}": Feedback(1000 + count + index, 900 + count) for index in range(3)}
         began = time.perf_counter()
         compare(("champion", Feedback(9000 + 10 * count, 8100)), arms)

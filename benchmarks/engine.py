@@ -10,10 +10,8 @@ The limit of a server is the CPU time of decoding, preprocessing and running one
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import httpx
 import numpy as np
 import psutil
 
-from app.artifact import MODEL_FILE, InputSpec, Manifest, Variant, open_bundle, write_manifest
+from app.artifact import open_bundle
 from app.errors import NotFound
-from app.imaging import RESIZE_RULE, decode, resize
+from app.imaging import decode, resize
 from app.inference import OnnxClassifier
 from app.options import run_job
 from app.predictions import top_predictions
@@ -38,16 +35,20 @@ from app.settings.checks import require
 from benchmarks.figures import Figures, Ratio, Row, quotients
 from benchmarks.images import write_class_folders
 from benchmarks.machine import Machine, versions
+from benchmarks.processes import cpu_seconds
 from benchmarks.report import Report
+from benchmarks.serving_bundle import write_bundles
+from benchmarks.serving_peers.routes import JSON, OWN_ROUTES
+from benchmarks.serving_peers.running import wait_for_answer
+from cluster.ports import free_port
 
 PACKAGES = ("onnxruntime", "opencv-python-headless", "starlette", "uvicorn", "numpy")
 BUILD = Path(__file__).parents[1] / "build" / "engine"
-SIDE = 32
 IMAGES = 200
 BATCHES = (1, 32)
 CONNECTIONS = 32
 WARM_UP_SECONDS = 1.0
-START_SECONDS = 60.0
+PREDICT = OWN_ROUTES[JSON]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,43 +109,25 @@ def main(settings: EngineBenchmark) -> None:
         raise NotFound(f"the engine is not built in {settings.build}: `make engine` does that")
     with tempfile.TemporaryDirectory(prefix="manta-benchmark-") as name:
         folder = Path(name)
-        bundle = Path(settings.bundle) if settings.bundle else untrained_bundle(folder / "bundle")
         files = sorted(write_class_folders(folder / "images", {"test": IMAGES // 10}).rglob("*.jpg"))
+        if settings.bundle:
+            bundle = Path(settings.bundle)
+        else:  # what a network answers does not change how long that takes
+            bundle = write_bundles(folder / "bundles", [file.read_bytes() for file in files])[0].folder
         report = report_of(measured(settings, programs, bundle, files, folder), machine)
     print(f"\n{report}")
     if settings.json:
         report.write(Path(settings.json))
 
 
-def untrained_bundle(folder: Path) -> Path:
-    """A real network's graph: what it answers does not change how long that takes."""
-    import torch
-
-    from app.conversion.onnx_export import export_onnx
-    from app.models import ServingModel, build_classifier
-
-    torch.manual_seed(0)
-    labels = tuple(f"class{index}" for index in range(10))
-    shape = InputSpec(height=SIDE, width=SIDE, resize=RESIZE_RULE)
-    manifest = Manifest(
-        name="benchmark", architecture="custom_cnn", labels=labels, input=shape, created="2026-01-01T00:00:00+00:00"
-    )
-    folder.mkdir(parents=True)
-    export_onnx(ServingModel(build_classifier("custom_cnn", len(labels), (SIDE, SIDE))), manifest, folder / MODEL_FILE)
-    size = (folder / MODEL_FILE).stat().st_size
-    manifest.variants["fp32"] = Variant(file=MODEL_FILE, bytes=size, accuracy=None, max_error=None)
-    write_manifest(folder, manifest)
-    return folder
-
-
 def measured(settings: EngineBenchmark, programs: Path, bundle: Path, files: Sequence[Path], folder: Path) -> Measured:
     images = [file.read_bytes() for file in files]
     body = folder / "body.json"
-    body.write_text(json.dumps({"image": base64.b64encode(images[0]).decode()}), encoding="utf-8")
+    body.write_bytes(PREDICT.encode(images))
     cv2.setNumThreads(1)
     model = OnnxClassifier.from_bundle(open_bundle(bundle))
     results = Measured()
-    with engine_server(programs, bundle) as engine, plain_server(bundle) as starlette:
+    with engine_server(programs, bundle, body) as engine, plain_server(bundle, body) as starlette:
         for number in range(settings.rounds):
             print(f"round {number + 1} of {settings.rounds}", flush=True)
             for size in BATCHES:
@@ -208,56 +191,37 @@ class Server:
 
 
 @contextlib.contextmanager
-def engine_server(programs: Path, bundle: Path) -> Iterator[Server]:
+def engine_server(programs: Path, bundle: Path, body: Path) -> Iterator[Server]:
     port = free_port()
     options = ["--model", str(bundle), "--port", str(port), "--loops", "1"]
-    with running([str(programs / "manta-engine-server"), *options], port) as server:
+    with running([str(programs / "manta-engine-server"), *options], port, body) as server:
         yield server
 
 
 @contextlib.contextmanager
-def plain_server(bundle: Path) -> Iterator[Server]:
+def plain_server(bundle: Path, body: Path) -> Iterator[Server]:
     port = free_port()
-    with running([sys.executable, "-m", "benchmarks.plain_server", str(bundle), str(port)], port) as server:
+    with running([sys.executable, "-m", "benchmarks.plain_server", str(bundle), str(port)], port, body) as server:
         yield server
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], port: int) -> Iterator[Server]:
-    """Listening when the block begins, ended with it."""
+def running(command: Sequence[str], port: int, body: Path) -> Iterator[Server]:
+    """Answering when the block begins, ended with it. body: what it is asked."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            await_answer(process, port)
+            wait_for_answer(f"http://127.0.0.1:{port}", PREDICT, body.read_bytes(), server=process)
             yield Server(psutil.Process(process.pid), port)
         finally:
             process.terminate()
             process.wait(timeout=60)
 
 
-def await_answer(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/health")
-        except httpx.TransportError:
-            if process.poll() is not None or time.monotonic() > until:
-                raise
-            time.sleep(0.1)
-        else:
-            return
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def load(programs: Path, server: Server, body: Path, seconds: float) -> Served:
     """CPU time and requests of the same seconds, after a warm-up. Raises when any request failed."""
 
     def run(duration: float) -> dict[str, Any]:
-        target = [str(server.port), "/predict", "application/json", str(body)]
+        target = [str(server.port), PREDICT.path, PREDICT.content_type, str(body)]
         command = [str(programs / "manta-load"), *target, str(CONNECTIONS), str(duration)]
         answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         if answer["errors"]:
@@ -265,20 +229,15 @@ def load(programs: Path, server: Server, body: Path, seconds: float) -> Served:
         return answer
 
     run(WARM_UP_SECONDS)
-    before = cpu_seconds(server.process)
+    before = cpu_seconds([server.process])
     answer = run(seconds)
     return Served(
         requests=answer["requests"],
-        cpu_seconds=cpu_seconds(server.process) - before,
+        cpu_seconds=cpu_seconds([server.process]) - before,
         p50_ms=answer["p50_ms"],
         p99_ms=answer["p99_ms"],
         resident_mb=server.process.memory_info().rss / 1e6,
     )
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def report_of(results: Measured, machine: Machine) -> Report:

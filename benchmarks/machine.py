@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.local import usable_cores
+from app.cores import usable_cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from app.config import Home
+from app.cores import usable_cores
 from app.errors import ClusterError
 from cluster import environment, ports, processes
 
@@ -124,15 +124,6 @@ def stop(home: Home) -> bool:
     _keep_logs(Path(cluster.folder), home.logs / "ray")
     home.cluster_file.unlink(missing_ok=True)
     return True
-
-
-def usable_cores() -> int:
-    """Cores this process may use: by affinity, and by the container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
 
 
 def _ray_start(folder: Path, dashboard_port: int, num_cpus: int, object_store_bytes: int) -> list[str]:

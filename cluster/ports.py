@@ -56,13 +56,13 @@ def check_port_free(host: str, port: int, *, option: str = "--port") -> None:
         raise PortInUse(f"port {port} is in use; choose another with {option}")
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port() -> int:
     """A port that nobody listens on right now, and that no outgoing connection is given in the meantime.
 
     Raises ClusterError when none is found.
     """
     for port in random.sample(_FOR_SERVERS, 100):
-        if _is_free(host, port):
+        if _is_free("127.0.0.1", port):
             return port
     raise ClusterError(f"no free port between {_FOR_SERVERS.start} and {_FOR_SERVERS.stop} was found")
 

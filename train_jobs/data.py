@@ -31,11 +31,14 @@ def prepare_on_cluster(settings: DataSettings, home: Home) -> Dataset:
 def dataset_to_train_on(settings: DataSettings, home: Home, *, digest: str = "") -> Dataset:
     """digest: of what the run or sweep began with, where it goes on: another split would show it its own test images.
 
-    Raises BadInput when the data are others by now and what they were is no longer cached, and BadDataset.
+    Raises BadInput when the data are others by now and what they were is no longer cached, and BadDataset; NotFound
+    when they have no name, as a teacher's own, and are no longer cached.
     """
     if digest and (cached := cached_dataset(digest, home)):
         describe(cached)
         return cached
+    if not settings.data:
+        raise NotFound("the data that the teacher was trained on is not cached any more: train anew, with --data")
     dataset = prepare_on_cluster(settings, home)
     if digest and dataset.digest != digest:
         raise BadInput(f"the images of {settings.data} are not those of the beginning any more: train anew")

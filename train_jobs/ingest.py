@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +21,7 @@ from app.config import CPU
 from app.dataset_decoding import DecodedBlock, Decoder, decode_block
 from app.dataset_layout import Item
 from app.errors import BadDataset
+from train_jobs.cores import cluster_cores
 
 _COLUMN = "pickled"
 
@@ -41,7 +41,7 @@ def ray_decoder(*, concurrency: int | None = None) -> Decoder:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=CPU.decode_task,
-                compute=TaskPoolStrategy(min(concurrency or _real_cores(), max(1, len(blocks)))),
+                compute=TaskPoolStrategy(min(concurrency or _tasks(), max(1, len(blocks)))),
             )
         with _quiet_logger():
             for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -50,11 +50,9 @@ def ray_decoder(*, concurrency: int | None = None) -> Decoder:
     return decode
 
 
-def _real_cores() -> int:
-    """Cores of the cluster. Logical CPUs are only tickets and may be more; nodes are taken as alike."""
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    declared = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(declared, nodes * (os.cpu_count() or 1)))
+def _tasks() -> int:
+    """One for each core of the cluster, and no more than it declares."""
+    return max(1, min(cluster_cores(), int(ray.cluster_resources().get("CPU", 1))))
 
 
 def _one_row(content: bytes | pickle.PickleBuffer) -> pa.Table:

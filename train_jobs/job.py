@@ -18,6 +18,7 @@ import ray
 
 from app.allocator import ONE_ARENA
 from app.config import Home
+from app.cores import usable_cores
 from app.errors import MantaError
 from cluster.jobs import RESULT_PREFIX
 
@@ -66,23 +67,35 @@ def _addresses() -> dict[str, str]:
 
 @contextlib.contextmanager
 def recorded(tracking_run_id: str, registry: Registry) -> Iterator[None]:
-    """Closes a record in MLflow with how the block ended."""
+    """Closes a record in MLflow with how the block ended, which stays so where MLflow cannot be told."""
     try:
         yield
     except KeyboardInterrupt:
-        registry.end_run(tracking_run_id, "KILLED")
+        with telling_mlflow("that the run was interrupted"):
+            registry.end_run(tracking_run_id, "KILLED")
         raise
     except BaseException:
-        registry.end_run(tracking_run_id, "FAILED")
+        with telling_mlflow("that the run failed"):
+            registry.end_run(tracking_run_id, "FAILED")
         raise
-    registry.end_run(tracking_run_id, "FINISHED")
+    with telling_mlflow("that the run is finished"):
+        registry.end_run(tracking_run_id, "FINISHED")
+
+
+@contextlib.contextmanager
+def telling_mlflow(what: str) -> Iterator[None]:
+    """Around what tells MLflow of something that has happened already: says so where that fails, and ends nothing."""
+    try:
+        yield
+    except MantaError as error:
+        say(f"MLflow did not hear {what}: {error}")
 
 
 def torch_device() -> torch.device:
     """Where this job itself computes with torch, on all cores of its machine: Ray gives a driver one thread."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -5,6 +5,7 @@ ray job submit --working-dir . -- python -m train_jobs.prune photos@champion --r
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from app.options import run_job
 from app.prune import Pruned, prune_checkpoint
 from app.registry import ModelVersion, Registry
 from app.settings import DistillSettings, PruneSettings, TrainSettings
-from app.settings.parts import part
 from train_jobs.job import connect, finish, say
 from train_jobs.runs import new_run_name
 from train_jobs.train import TrainedVersion, result_of, train
@@ -70,7 +70,7 @@ def _fine_tuning(
     settings: PruneSettings, source: ModelVersion, architecture: str, run: str, start: Path
 ) -> DistillSettings:
     values = {
-        **asdict(part(settings, TrainSettings)),
+        **{field.name: getattr(settings, field.name) for field in dataclasses.fields(TrainSettings)},
         "model": architecture,
         "name": settings.name or source.name,
         "run": run,

@@ -23,6 +23,7 @@ from app.errors import BadInput, ClusterError, MantaError
 from app.settings import FitSettings
 from app.settings.parts import part
 from cluster.environment import MARK
+from train_jobs.cores import threads_each
 from train_jobs.failure import read_failure
 from train_jobs.history import HistoryFollower
 from train_jobs.job import say
@@ -51,7 +52,7 @@ class Workers:
         """Of a cluster that this process is connected to."""
         fewest, most = run.settings.worker_range
         gpu = has_gpus(fewest) if run.settings.gpu is None else run.settings.gpu
-        threads = run.settings.threads or max(1, (os.cpu_count() or 1) // most)
+        threads = run.settings.threads or threads_each(most)
         return cls(fewest, most, {"CPU": CPU.train_worker, "GPU": float(gpu)}, threads)
 
     @property

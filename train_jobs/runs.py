@@ -12,10 +12,9 @@ from app.atomic_file import write_atomically
 from app.checkpoint import EpochReport
 from app.config import Home
 from app.errors import BadInput, BrokenBundle, NotFound
-from app.options import to_argv
+from app.options import given_options
 from app.run_progress import RunProgress
 from app.settings import DistillSettings, RunSettings, TrainSettings, default_run_name
-from app.settings.parts import part
 
 HISTORY_FILE = "history.json"
 PROGRESS_FILE = "progress.json"
@@ -112,7 +111,7 @@ def open_run(home: Home, name: str) -> Run:
 def run_to_resume(home: Home, settings: TrainSettings) -> Run:
     """Raises BadInput for a finished run, and when other settings than `--resume` are given: they would be ignored."""
     assert settings.resume is not None
-    require_only_resume(part(settings, TrainSettings), "run")
+    require_only_resume(settings, "run")
     run = open_run(home, settings.resume)
     if run.version:
         raise BadInput(f"run {run.name} is finished: it is {run.version}")
@@ -121,7 +120,7 @@ def run_to_resume(home: Home, settings: TrainSettings) -> Run:
 
 def require_only_resume(settings: RunSettings, what: str) -> None:
     """Raises BadInput when other settings are given beside `--resume`. what: run or sweep."""
-    others = to_argv(dataclasses.replace(settings, resume=None, git_commit="", command=""))
+    others = given_options(dataclasses.replace(settings, resume=None, git_commit="", command=""))
     if others:
         raise BadInput(f"--resume goes on with the {what}'s own settings; leave out {' '.join(others)}")
 

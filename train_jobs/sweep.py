@@ -30,13 +30,14 @@ from app.options import run_job
 from app.registry import Registry
 from app.run_lock import locked
 from app.run_records import KIND_TAG
-from app.search_space import Choice, Space, parse_space
+from app.search_space import Space, architectures, parse_space
 from app.settings import FitSettings, SweepSettings, short, write_recipe
 from app.settings.parts import part
 from app.sweep_report import SweepReport, TrialRow, draw_report, ranked
 from app.system_metrics import system_metrics
+from train_jobs.cores import cluster_cores, threads_each
 from train_jobs.data import dataset_to_train_on
-from train_jobs.job import connect, finish, recorded, say
+from train_jobs.job import connect, finish, recorded, say, telling_mlflow
 from train_jobs.ray_training import has_gpus
 from train_jobs.runs import Run, new_run_name, require_only_resume
 from train_jobs.search import require_changeable, scheduler, searcher, tune_space
@@ -83,11 +84,13 @@ def run_sweep(settings: SweepSettings, home: Home) -> tuple[Sweep, SweepReport]:
             try:
                 results = tuned(sweep, space, dataset, home)
             finally:
-                registry.end_children(sweep.tracking_run_id, "KILLED")  # which an interruption has left open
+                with telling_mlflow("which trials are no longer running"):  # an interruption leaves them open
+                    registry.end_children(sweep.tracking_run_id, "KILLED")
         report = make_report(sweep, results, dataset)
-        for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
-            registry.log_file(sweep.tracking_run_id, path)
-        registry.log_metrics(sweep.tracking_run_id, {"val_accuracy": report.best.val_accuracy or 0.0})
+        with telling_mlflow("of the report"):
+            registry.log_metrics(sweep.tracking_run_id, {"val_accuracy": report.best.val_accuracy or 0.0})
+            for path in (sweep.report_file, sweep.plot_file, sweep.recipe_file):
+                registry.log_file(sweep.tracking_run_id, path)
         dataclasses.replace(sweep, finished=True).save()
     return sweep, report
 
@@ -99,9 +102,8 @@ def checked_space(settings: SweepSettings) -> Space:
         require_changeable(space)
         if settings.storage:
             raise BadInput("--search pbt hands weights over within MANTA_HOME; leave out --storage")
-    models = space.get("model", Choice((settings.model,)))
-    for name in models.values if isinstance(models, Choice) else ():
-        architecture(str(name))
+    for name in architectures(space, settings):
+        architecture(name)
     return space
 
 
@@ -135,7 +137,7 @@ def tuned(sweep: Sweep, space: Space, dataset: Dataset, home: Home) -> list[tupl
     """Runs all trials that are still to be run. Returns (trial id, settings that were varied) of every one."""
     workers = sweep.settings.worker_range[1]
     at_once = concurrency(sweep.settings)
-    threads = sweep.settings.threads or max(1, (os.cpu_count() or 1) // (at_once * workers))
+    threads = sweep.settings.threads or threads_each(at_once * workers)
     say(f"{sweep.settings.trials} trials, {at_once} at a time, {workers} x {threads} threads each")
     trial = tune.with_resources(trial_of(sweep, dataset.folder, threads=threads), {"cpu": CPU.trial})
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -182,8 +184,7 @@ def concurrency(settings: SweepSettings) -> int:
     room = int((resources.get("CPU", 1) + 1e-9) // (CPU.trial + workers * CPU.train_worker))
     if has_gpus(fewest) if settings.gpu is None else settings.gpu:
         room = min(room, int(resources.get("GPU", 0) // workers))
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    cores = nodes * (os.cpu_count() or 1) // workers
+    cores = cluster_cores() // workers
     if settings.search == "tpe":
         cores = min(cores, max(TPE_STARTS, settings.trials // 4))
     return max(1, min(settings.concurrent or cores, room, settings.trials))

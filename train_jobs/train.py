@@ -11,12 +11,12 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.artifact import CHECKPOINT_FILE
+from app.artifact import CHECKPOINT_FILE, read_manifest
 from app.batches import with_defaults
 from app.checkpoint import EpochReport, best_epoch
 from app.config import Home
 from app.datasets import Dataset
-from app.errors import BadInput
+from app.errors import BadInput, NotFound
 from app.evaluate import accuracy
 from app.models import architecture, build_net
 from app.options import run_job
@@ -30,7 +30,7 @@ from train_jobs.data import dataset_to_train_on
 from train_jobs.job import Stopwatch, connect, finish, recorded, say, torch_device
 from train_jobs.ray_training import fit_on_ray, require_unused
 from train_jobs.runs import Run, new_run_name, run_to_resume
-from train_jobs.teachers import prepare_teacher
+from train_jobs.teachers import TeacherTask, prepare_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +85,11 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
 
     With DistillSettings the workers learn from the teacher's answers too.
     """
-    watch = Stopwatch()
     architecture(settings.model)  # a misspelt name is said before any image is read
     resumed = run_to_resume(home, settings) if settings.resume else None
     registry = Registry(home)
     settings = resumed.settings if resumed else with_references(settings, registry)
-    digest = resumed.dataset_digest if resumed else ""
+    digest = resumed.dataset_digest if resumed else teachers_digest(settings, registry)
     dataset = dataset_to_train_on(settings, home, digest=digest)
     check_fits(settings, dataset)
     settings = with_defaults(settings, len(dataset.train.labels), settings.worker_range[1])
@@ -99,36 +98,38 @@ def train(settings: TrainSettings, home: Home) -> TrainedVersion:
         if isinstance(settings, DistillSettings)
         else None
     )
-    initial = initial_weights(settings, registry)
+    # A run that has come to an epoch goes on from its own weights.
+    initial = None if resumed and resumed.history() else initial_weights(settings, registry)
     run = resumed or start_run(settings, dataset, home, registry)
     with locked(run.folder), recorded(run.tracking_run_id, registry):
         if resumed:
             registry.reopen_run(run.tracking_run_id)
             say(f"going on with run {run.name}, which has come to epoch {len(run.history())}")
-        watch.restart()
-        with system_metrics(run.tracking_run_id, registry.tracking_uri):
-            fit_on_ray(
-                run,
-                dataset,
-                on_epoch=lambda report: show_epoch(report, run, registry),
-                teacher=teacher,
-                initial=initial,
-                recorded=int(registry.metric(run.tracking_run_id, "epochs_done") or 0),
-            )
-        train_seconds = watch.restart()
-        history = run.history()
-        draw_and_log_curves(run, history, registry)
-        best = best_epoch(history)
-        say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
-        tta_accuracy = measure_tta(run, dataset, registry) if settings.tta else None
-        converted = convert_run(
+        return trained_version(run, dataset, teacher, initial, home, registry)
+
+
+def trained_version(
+    run: Run, dataset: Dataset, teacher: TeacherTask | None, initial: Path | None, home: Home, registry: Registry
+) -> TrainedVersion:
+    """Trains what is left of the run, and registers its best epoch."""
+    watch = Stopwatch()
+    with system_metrics(run.tracking_run_id, registry.tracking_uri):
+        fit_on_ray(
             run,
             dataset,
-            git_commit=settings.git_commit,
-            home=home,
-            registry=registry,
+            on_epoch=lambda report: show_epoch(report, run, registry),
+            teacher=teacher,
+            initial=initial,
+            recorded=int(registry.metric(run.tracking_run_id, "epochs_done") or 0),
         )
-        dataclasses.replace(run, version=converted.version.reference).save()
+    train_seconds = watch.restart()
+    history = run.history()
+    draw_and_log_curves(run, history, dataset, registry)
+    best = best_epoch(history)
+    say(f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}")
+    tta_accuracy = measure_tta(run, dataset, registry) if run.settings.tta else None
+    converted = convert_run(run, dataset, git_commit=run.settings.git_commit, home=home, registry=registry)
+    dataclasses.replace(run, version=converted.version.reference).save()
     return TrainedVersion(
         run=run,
         dataset=dataset,
@@ -152,12 +153,23 @@ def with_references(settings: TrainSettings, registry: Registry) -> TrainSetting
     return settings
 
 
+def teachers_digest(settings: TrainSettings, registry: Registry) -> str:
+    """Of the data that the teacher was trained on, where none is given; else empty."""
+    if settings.data or not isinstance(settings, DistillSettings):
+        return ""
+    return read_manifest(registry.resolve(settings.teacher).folder).lineage.dataset_digest
+
+
 def initial_weights(settings: TrainSettings, registry: Registry) -> Path | None:
-    """The checkpoint that `--init` names. Raises NotFound or BadInput for one that is not there."""
+    """The checkpoint that `--init` names, as `with_references` leaves it. Raises NotFound for one that is gone."""
     if settings.init is None:
         return None
     file = Path(settings.init)
-    return file if file.is_file() else registry.resolve(settings.init).folder / CHECKPOINT_FILE
+    if not file.is_absolute():
+        return registry.resolve(settings.init).folder / CHECKPOINT_FILE
+    if not file.is_file():
+        raise NotFound(f"the file {file}, whose weights the run was to begin with, is gone")
+    return file
 
 
 def measure_tta(run: Run, dataset: Dataset, registry: Registry) -> float:
@@ -191,7 +203,7 @@ def start_run(settings: TrainSettings, dataset: Dataset, home: Home, registry: R
         require_unused(settings.storage, name)
     settings = dataclasses.replace(settings, command=settings.command or shlex.join(sys.orig_argv))
     run = Run(home.runs / name, settings, "", dataset.digest)
-    params = {**asdict(settings), "dataset_digest": dataset.digest}
+    params = {**asdict(settings), "data": settings.data or dataset.name, "dataset_digest": dataset.digest}
     run = dataclasses.replace(run, tracking_run_id=registry.start_run(name, params, tags={KIND_TAG: run.kind}))
     run.save()
     say(f"run {name}")
@@ -208,10 +220,10 @@ def show_epoch(report: EpochReport, run: Run, registry: Registry) -> None:
     )
 
 
-def draw_and_log_curves(run: Run, history: list[EpochReport], registry: Registry) -> None:
+def draw_and_log_curves(run: Run, history: list[EpochReport], dataset: Dataset, registry: Registry) -> None:
     from app.curves import draw_curves
 
-    draw_curves(history, run.curves_file, f"{run.settings.model} on {run.settings.data} ({run.name})")
+    draw_curves(history, run.curves_file, f"{run.settings.model} on {dataset.name} ({run.name})")
     registry.log_file(run.tracking_run_id, run.curves_file)
 
 

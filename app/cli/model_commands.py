@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +13,9 @@ from app.cli.cluster_commands import Json
 from app.cli.output import Output
 from app.config import Home
 from app.errors import BadInput
+
+if TYPE_CHECKING:
+    from app.models.summary import LayerRow
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
@@ -32,56 +35,66 @@ def models(
 
     Example: manta models custom_cnn --image-size 64
     """
-    from app.models import ARCHITECTURES, build_net
-    from app.models.summary import LayerRow, layer_table
-
-    def layers(architecture: str) -> list[LayerRow]:
-        return layer_table(build_net(architecture, classes, (image_size, image_size)), (image_size,) * 2)
-
     output = Output(as_json=json)
     if name is None:
-        table = Table("model", "parameters", "multiply-adds", "", box=None, pad_edge=False)
-        listed = []
-        for key, architecture in ARCHITECTURES.items():
-            rows = layers(key)
-            parameters, operations = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-            table.add_row(key, f"{parameters:,}", f"{operations:,}", architecture.summary)
-            listed.append({"name": key, "parameters": parameters, "multiply_adds": operations})
-        output.table(table)
-        output.say(f"for one {image_size}x{image_size} image and {classes} classes")
-        output.say("and any classification network of torchvision, as in torchvision:resnet18")
-        output.next_commands("manta models custom_cnn", "manta train --model custom_cnn --data digits")
-        output.result({"models": listed})
-        return
-    rows = layers(name)
+        _list_architectures(image_size, classes, output)
+    else:
+        _show_layers(name, image_size, classes, output)
+
+
+def _list_architectures(image_size: int, classes: int, output: Output) -> None:
+    from app.models import ARCHITECTURES
+
+    table = Table("model", "parameters", "multiply-adds", "", box=None, pad_edge=False)
+    listed = []
+    for name, architecture in ARCHITECTURES.items():
+        totals = _totals(_layers(name, image_size, classes))
+        table.add_row(name, f"{totals['parameters']:,}", f"{totals['multiply_adds']:,}", architecture.summary)
+        listed.append({"name": name, **totals})
+    output.table(table)
+    output.say(f"for one {image_size}x{image_size} image and {classes} classes")
+    output.say("and any classification network of torchvision, as in torchvision:resnet18")
+    output.next_commands("manta models custom_cnn", "manta train --model custom_cnn --data digits")
+    output.result({"models": listed})
+
+
+def _show_layers(name: str, image_size: int, classes: int, output: Output) -> None:
+    rows = _layers(name, image_size, classes)
+    totals = _totals(rows)
     table = Table("layer", "kind", "output shape", "parameters", "multiply-adds", box=None, pad_edge=False)
     for row in rows:
         shape = "x".join(map(str, row.output_shape))
         table.add_row(row.name, row.kind, shape, f"{row.parameters:,}", f"{row.multiply_adds:,}")
-    totals = {
-        "parameters": sum(row.parameters for row in rows),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-    }
     table.add_section()
     table.add_row("total", "", "", f"{totals['parameters']:,}", f"{totals['multiply_adds']:,}")
     output.table(table)
     output.next_commands(f"manta train --model {name} --data digits")
-    output.result(
+    layers = [
         {
-            "name": name,
-            **totals,
-            "layers": [
-                {
-                    "name": row.name,
-                    "kind": row.kind,
-                    "output_shape": list(row.output_shape),
-                    "parameters": row.parameters,
-                    "multiply_adds": row.multiply_adds,
-                }
-                for row in rows
-            ],
+            "name": row.name,
+            "kind": row.kind,
+            "output_shape": list(row.output_shape),
+            "parameters": row.parameters,
+            "multiply_adds": row.multiply_adds,
         }
-    )
+        for row in rows
+    ]
+    output.result({"name": name, **totals, "layers": layers})
+
+
+def _layers(architecture: str, image_size: int, classes: int) -> list[LayerRow]:
+    from app.models import build_net
+    from app.models.summary import layer_table
+
+    size = (image_size, image_size)
+    return layer_table(build_net(architecture, classes, size), size)
+
+
+def _totals(rows: Sequence[LayerRow]) -> dict[str, int]:
+    return {
+        "parameters": sum(row.parameters for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+    }
 
 
 def versions(

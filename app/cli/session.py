@@ -25,7 +25,6 @@ class Session:
     connection: Connection
     started_here: bool
     """Whether this command started the cluster, and so has to stop it."""
-    keep: bool = False
 
     def run_job(self, module: str, argv: list[str], output: Output) -> dict[str, Any]:
         """Runs a job, showing its lines, and returns its result. Raises the job's error with its exit code."""

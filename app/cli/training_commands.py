@@ -9,12 +9,13 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from app.architecture_names import require_architecture
 from app.cli.job_results import accuracy_rows, file_rows, mlflow_command
 from app.cli.job_settings import Shown, prepared, resumable
 from app.cli.output import Output
 from app.cli.session import session
 from app.options import to_argv, with_options
-from app.search_space import read_files
+from app.search_space import architectures, parse_space, read_files
 from app.settings import DistillSettings, PruneSettings, SweepSettings, TrainSettings, short
 
 
@@ -64,6 +65,8 @@ def sweep(settings: SweepCommand) -> None:
     """
     output = Output(as_json=settings.json)
     settings = dataclasses.replace(prepared(settings), space=read_files(settings.space))
+    for name in architectures(parse_space(settings.space, settings), settings):
+        require_architecture(name)
     with session(output) as running, resumable(settings, running.home.sweeps, output):
         result = running.run_job("train_jobs.sweep", to_argv(settings, SweepSettings), output)
     show_sweep(result, settings, output)
@@ -97,7 +100,7 @@ def distill(settings: DistillCommand) -> None:
 
     Any architecture learns from any version of the same classes and input size.
 
-    Example: manta distill photos@champion --data photos/ --model mobile --epochs 40
+    Example: manta distill photos@champion --model mobile --epochs 40
     """
     run_training("train_jobs.distill", settings, DistillSettings)
 
@@ -107,7 +110,7 @@ def prune(settings: PruneCommand) -> None:
 
     Whole channels go, so that the exported graph is narrower; what is left learns from the whole network's answers.
 
-    Example: manta prune photos@champion --data photos/ --remove 0.5 --epochs 10
+    Example: manta prune photos@champion --remove 0.5 --epochs 10
     """
     run_training("train_jobs.prune", settings, PruneSettings)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,21 +124,14 @@ def add_variants(
     images: np.ndarray,
     *,
     accuracy_loss_limit: float = VARIANT_LOSS_LIMIT,
-    threads: int | None = None,
 ) -> Manifest:
     """Measures the latency of all variants in turns, judges each, deletes what is rejected, and seals the bundle again.
 
     folder: a finished bundle in which the files of `built` lie too. images: uint8 [N, H, W, 3].
     """
     files = {FP32: MODEL_FILE, **{each.name: KINDS[each.name].file for each in built if each.answers is not None}}
-    cores = threads or os.cpu_count() or 1
-    one, all_cores = (
-        interleaved_latency_ms(
-            {name: load_variant(folder / file, threads=count) for name, file in files.items()}, images
-        )
-        for count in (1, cores)
-    )
-    fp32 = dataclasses.replace(manifest.variants[FP32], latency_ms=one[FP32], latency_all_threads_ms=all_cores[FP32])
+    latency = interleaved_latency_ms({name: load_variant(folder / file) for name, file in files.items()}, images)
+    fp32 = dataclasses.replace(manifest.variants[FP32], latency_ms=latency[FP32])
     variants = {FP32: fp32}
     for each in built:
         kind = KINDS[each.name]
@@ -150,15 +142,14 @@ def add_variants(
             continue
         assert fp32.accuracy is not None
         loss = Gate("loss of accuracy", fp32.accuracy - each.answers.accuracy, accuracy_loss_limit)
-        reasons = rejections(kind, each.answers, loss, one)
+        reasons = rejections(kind, each.answers, loss, latency)
         variants[each.name] = Variant(
             file=kind.file,
             bytes=(folder / kind.file).stat().st_size,
             accuracy=each.answers.accuracy,
             max_error=each.answers.max_error,
             mean_error=each.answers.mean_error,
-            latency_ms=one[each.name],
-            latency_all_threads_ms=all_cores[each.name],
+            latency_ms=latency[each.name],
             status="rejected" if reasons else "ok",
             reason="; ".join(reasons) or kind.note,
             made_with=each.made_with,

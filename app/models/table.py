@@ -1,4 +1,4 @@
-"""The one table of architecture names."""
+"""The table of architectures; `app.architecture_names` lists their names too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from app.architecture_names import TORCHVISION_PREFIX, require_architecture
 from app.errors import BadInput
 from app.models.airbench import Airbench, AirbenchHalf
 from app.models.airbench_residual import AirbenchTiny, AirbenchWide
@@ -15,7 +16,7 @@ from app.models.custom_cnn import CustomCnn
 from app.models.dense_cnn import DenseCnn
 from app.models.mobile import Mobile
 from app.models.resnet20 import ResNet20
-from app.models.torchvision_net import MIN_SIZE, PREFIX, require_known, torchvision_net
+from app.models.torchvision_net import MIN_SIZE, require_known, torchvision_net
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,10 @@ TORCHVISION = Architecture(
 
 def architecture(name: str) -> Architecture:
     """Raises BadInput for a name that is not in the table, and none of torchvision's when it begins so."""
-    if name.startswith(PREFIX):
+    require_architecture(name)
+    if name.startswith(TORCHVISION_PREFIX):
         require_known(name)
         return TORCHVISION
-    if name not in ARCHITECTURES:
-        raise BadInput(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}, and {PREFIX}NAME")
     return ARCHITECTURES[name]
 
 

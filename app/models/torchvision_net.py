@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from app.architecture_names import TORCHVISION_PREFIX
 from app.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PREFIX = "torchvision:"
 MIN_SIZE = 32
 FULL_SIZE = 128
 """From this side on a network stays as it is; each halving below takes one halving out of its first layers."""
@@ -42,7 +42,7 @@ def torchvision_net(
     import torchvision
 
     require_known(name)
-    builder = torchvision.models.get_model_builder(name.removeprefix(PREFIX))
+    builder = torchvision.models.get_model_builder(name.removeprefix(TORCHVISION_PREFIX))
     halvings = max(0, math.ceil(math.log2(FULL_SIZE / min(input_size))))
     for removed in range(halvings, -1, -1):
         net = _adapted(builder, num_classes, removed, dropout)
@@ -57,7 +57,7 @@ def require_known(name: str) -> None:
     import torchvision  # late: seconds, for those who use it
 
     known = torchvision.models.list_models(module=torchvision.models)
-    if name.removeprefix(PREFIX) not in known:
+    if name.removeprefix(TORCHVISION_PREFIX) not in known:
         raise BadInput(f"unknown model {name!r}; torchvision has: {', '.join(known)}")
 
 

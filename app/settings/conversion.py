@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.conversion.variants import parse_variants
 from app.settings.checks import require, require_model_name
+from app.settings.parts import HIDDEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,9 @@ class ConvertSettings:
     """Share of the test images that a variant may lose against fp32 (0.003 is 0.3 points)."""
     name: str | None = None
     """Name in the model registry. Unless given, that of the source."""
-    git_commit: str = ""
+    git_commit: str = field(default="", metadata=HIDDEN)
     """Recorded in the model's lineage; the `manta` command fills it in."""
-    command: str = ""
+    command: str = field(default="", metadata=HIDDEN)
     """The command line that asked for this, recorded too; the `manta` command fills it in."""
 
     def __post_init__(self) -> None:

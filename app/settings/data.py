@@ -23,7 +23,9 @@ class DataSettings:
     """Unreadable files, as in 1% or 0.01 of all, above which the job stops."""
 
     def __post_init__(self) -> None:
-        require(bool(self.data), "--data must not be empty")
+        # Where a job has images unless some are given, they are not named.
+        require(bool(self.data) or type(self).data == "", "--data must not be empty")
+        require(bool(self.data) or self.image_size is None, "--image-size is for images that --data names")
         require(self.image_size is None or 1 <= self.image_size <= 1024, "--image-size must be between 1 and 1024")
         require(0 <= self.max_bad_share <= 1, f"--max-bad is between 0% and 100%, not {self.max_bad}")
 

@@ -1,4 +1,4 @@
-"""Settings that hold others."""
+"""What settings are put together from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import dataclasses
 from typing import Any, TypeVar
 
 S = TypeVar("S")
+
+HIDDEN = {"hidden": True}
+"""Metadata of a field that no user sets: its option is taken, and not listed."""
 
 
 def part(settings: Any, kind: type[S]) -> S:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from app.errors import BadInput
 from app.settings.checks import require, require_model_name
 from app.settings.data import DataSettings
-from app.settings.fit import FitSettings
+from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
+from app.settings.parts import HIDDEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,9 @@ class RunSettings(FitSettings, DataSettings):
     """Name of this training run. Unless given, the data's name and the time."""
     resume: str | None = None
     """Go on with this interrupted run, with the settings it was started with; give no others."""
-    git_commit: str = ""
+    git_commit: str = field(default="", metadata=HIDDEN)
     """Recorded in the model's lineage; the `manta` command fills it in."""
-    command: str = ""
+    command: str = field(default="", metadata=HIDDEN)
     """The command line that asked for this, recorded with the run; the `manta` command fills it in."""
 
     def __post_init__(self) -> None:
@@ -101,6 +102,9 @@ class DistillSettings(TrainSettings):
 
     teacher: str
     """The version to learn from: name/3, name@champion, or name for its champion."""
+    data: str = ""
+    """digits, cifar10, or the path of a folder or zip, as in `manta train`. Unless given, what the teacher was trained
+    on."""
     temperature: float = 4.0
     """Softens the answers of teacher and student before they are compared."""
     alpha: float = 0.9
@@ -118,6 +122,17 @@ class PruneSettings(TrainSettings):
 
     version: str
     """The version to prune, which is also the teacher: name/3, name@champion."""
+    data: str = ""
+    """digits, cifar10, or the path of a folder or zip, as in `manta train`. Unless given, what the version was trained
+    on."""
+    model: str = field(default=DEFAULT_ARCHITECTURE, metadata=HIDDEN)
+    """That of the version, whatever is given."""
+    init: str | None = field(default=None, metadata=HIDDEN)
+    """The weights are those of the version."""
+    resume: str | None = field(default=None, metadata=HIDDEN)
+    """A step goes on as the run it is: `manta train --resume RUN`."""
+    run: str | None = None
+    """Name of the training runs, RUN-1 for the first step. Unless given, the version's name and the time."""
     name: str | None = None
     """Name in the model registry. Unless given, that of the version."""
     remove: float = 0.5
