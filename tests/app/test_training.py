@@ -7,7 +7,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import Hooks, fit, new_model
 from tests.app.image_trees import class_files, write_tree
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.tiny_data import colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 CPU = torch.device("cpu")
 SETTINGS = FitSettings(epochs=24, batch_size=16, seed=3)
@@ -42,12 +44,6 @@ CLOCKED = ("seconds", "cpu_seconds", "images_per_second", "compute_share", "ende
 
 def equal_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

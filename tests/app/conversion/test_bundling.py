@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,11 @@ from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import fit
 from tests.app.image_trees import entries
-from tests.app.tiny_data import LABELS, colour_dataset, one_thread
+from tests.app.tiny_data import LABELS, colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 LINEAGE = Lineage(dataset="colours", dataset_digest="d", git_commit="c", run_id="r")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")
