@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +21,7 @@ from cluster.environment import MARK
 from cluster.local import LocalCluster
 from cluster.ports import ServePorts
 from cluster.processes import marked_processes, stop_marked
+from tests.waiting import wait_for
 
 
 def test_the_session_cluster_is_found_and_every_process_carries_the_mark(
@@ -59,7 +59,7 @@ def test_rays_own_command_line_works_after_the_export_line(cluster: LocalCluster
 def test_after_the_head_crashed_stop_leaves_nothing_and_start_works_again(home: Home) -> None:
     first = local.start(home, num_cpus=1, object_store_bytes=100 << 20)
     os.kill(first.pid, signal.SIGKILL)
-    _until(lambda: local.find(home) is None)
+    wait_for(lambda: local.find(home) is None)
     assert marked_processes(first.mark), "nothing survived the head, so this test shows nothing"
 
     began = time.monotonic()
@@ -83,7 +83,7 @@ def test_an_interrupted_start_leaves_nothing(home: Home, monkeypatch: pytest.Mon
     marks = _start_instead(monkeypatch, "sleep 300 & sleep 300")
 
     def interrupt() -> None:
-        _until(lambda: len(marks) == 1 and len(marked_processes(marks[0])) >= 2)
+        wait_for(lambda: len(marks) == 1 and len(marked_processes(marks[0])) >= 2)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -145,10 +145,3 @@ def _children(pid: int) -> list[psutil.Process]:
         return [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
     except psutil.Error:
         return []
-
-
-def _until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "this never came true"
-        time.sleep(0.02)

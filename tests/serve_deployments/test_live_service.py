@@ -7,9 +7,8 @@ import json
 import os
 import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from cluster.ports import free_port
 from cluster.serve_client import ServeClient
 from tests.bundles import tamper, write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
+from tests.waiting import wait_for
 
 IMAGES = [colour_png(channel) for channel in range(3)]
 
@@ -60,7 +60,7 @@ def http(url: str) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def admin(url: str, cluster_home: Home) -> Iterator[AdminClient]:
     client = AdminClient(url, read_admin_token(cluster_home))
-    eventually(lambda: answers(client))
+    wait_for(lambda: answers(client))
     yield client
     client.close()
 
@@ -79,13 +79,6 @@ def answers(admin: AdminClient) -> bool:
     except ClusterError:
         return False
     return True
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def predict(http: httpx.Client, number: int, **headers: str) -> httpx.Response:
@@ -150,7 +143,7 @@ def test_a_version_that_fails_its_self_test_is_not_deployed(
 def test_a_ramp_keeps_whom_it_may(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
     before = {number: predict(http, number).json()["model_version"] for number in range(60)}
     admin.change("weights", {"percent": {"2": 80}})
-    eventually(lambda: admin.get("traffic")["routers"][0]["revision"] == admin.get("traffic")["traffic"]["revision"])
+    wait_for(lambda: admin.get("traffic")["routers"][0]["revision"] == admin.get("traffic")["traffic"]["revision"])
     after = {number: predict(http, number).json()["model_version"] for number in range(60)}
     assert {after[number] for number, version in before.items() if version == "2"} == {"2"}
     assert Counter(after.values())["2"] > Counter(before.values())["2"]
@@ -164,15 +157,15 @@ def test_feedback_becomes_a_comparison(http: httpx.Client, admin: AdminClient, c
         label = (number + (1 if wrong else 0)) % 3
         told = http.post("/feedback", json={"request_id": reply["request_id"], "label": label})
         assert told.status_code in (200, 202), told.text
-    eventually(lambda: admin.get("ab")["contrasts"][0]["challenger"]["n"] > 50)
-    eventually(lambda: admin.get("ab")["champion"]["n"] > 10)
+    wait_for(lambda: admin.get("ab")["contrasts"][0]["challenger"]["n"] > 50)
+    wait_for(lambda: admin.get("ab")["champion"]["n"] > 10)
     contrast = admin.get("ab")["contrasts"][0]
     assert contrast["verdict"] == "challenger worse", contrast
     assert contrast["p_value"] < 0.05
 
 
 def test_metrics_speak_for_the_whole_service(http: httpx.Client, challenger: str) -> None:
-    eventually(lambda: samples(http).get("manta_requests_total 1 champion ok", 0) > 50)
+    wait_for(lambda: samples(http).get("manta_requests_total 1 champion ok", 0) > 50)
     found = samples(http)
     assert found["manta_images_total 2 challenger"] > 50
     assert found["manta_request_seconds_count 2 challenger"] == found["manta_requests_total 2 challenger ok"]
@@ -193,20 +186,20 @@ def test_control_that_is_killed_comes_back_with_what_it_knew(
     os.kill(pid, signal.SIGKILL)
     for number in range(30):
         predict(http, number)  # it is not on the way of a request
-    eventually(lambda: answers(admin))
+    wait_for(lambda: answers(admin))
     client.close()
     assert admin.get("ab")["contrasts"][0]["challenger"]["n"] >= known["contrasts"][0]["challenger"]["n"]
     name = "manta_requests_total 1 champion ok"
-    eventually(lambda: samples(http).get(name, 0) >= before[name])
+    wait_for(lambda: samples(http).get(name, 0) >= before[name])
 
 
 def test_a_promotion_and_back(http: httpx.Client, admin: AdminClient, challenger: str) -> None:
     done = admin.change("promote", {"version": "2", "why": "test"})
     assert "registry's champion is not moved yet" in done["warning"], "this version was never registered"
     assert done["percent"] == {"1": 0, "2": 100}
-    eventually(lambda: set(versions(http, 12)) == {"2"})
+    wait_for(lambda: set(versions(http, 12)) == {"2"})
     admin.change("promote", {"version": "1", "why": "back"})
-    eventually(lambda: set(versions(http, 12)) == {"1"})
+    wait_for(lambda: set(versions(http, 12)) == {"1"})
     decisions = admin.get("decisions")
     assert [decision["what"] for decision in decisions[:2]] == [
         "version 1 is promoted to champion",
@@ -232,7 +225,7 @@ def test_a_challenger_that_breaks_a_guardrail_loses_its_traffic(
             predict(http, number)
         return bool(admin.get("traffic")["percent"]["4"] == 0)
 
-    eventually(taken_out)
+    wait_for(taken_out)
     decision = admin.get("decisions")[0]
     assert decision["who"] == "guardrail"
     assert "failed, more than 5.0%" in decision["why"]
@@ -255,7 +248,7 @@ def test_failed_requests_are_in_the_log_without_their_images(cluster: LocalClust
     def mine() -> list[dict[str, Any]]:
         return [line for line in log_lines(cluster) if line.get("request_id", "").startswith("broken-")]
 
-    eventually(lambda: len(mine()) == 3)
+    wait_for(lambda: len(mine()) == 3)
     assert [line["request_id"] for line in mine()] == ["broken-0", "broken-1", "broken-2"]
     for line in mine():
         assert (line["route"], line["status"], line["error"]) == ("/predict", 400, "BadImage")
@@ -288,12 +281,12 @@ def test_service_options_are_set_without_losing_a_request(
     try:
         put_live(client, cluster_home, "colours", version="1", bundle_uri=uri, port=port, options=options)
         page = {"origin": "https://page.example"}
-        eventually(lambda: "access-control-allow-origin" in http.get("/health", headers=page).headers)
+        wait_for(lambda: "access-control-allow-origin" in http.get("/health", headers=page).headers)
         predict(http, 1, **{"x-request-id": "seen-1"})
     finally:
         over.set()
         asking.join()
         client.close()
     assert failures == []
-    eventually(lambda: samples(http).get("manta_cache_total hit", 0) > 0)
-    eventually(lambda: any(line.get("request_id") == "seen-1" for line in log_lines(cluster)))
+    wait_for(lambda: samples(http).get("manta_cache_total hit", 0) > 0)
+    wait_for(lambda: any(line.get("request_id") == "seen-1" for line in log_lines(cluster)))

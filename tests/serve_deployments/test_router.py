@@ -23,7 +23,8 @@ from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.served_version import most_waiting
 from tests.bundles import write_colour_bundle
-from tests.serve_deployments.fakes import colour_png, until
+from tests.serve_deployments.fakes import colour_png
+from tests.waiting import until
 
 ANYBODY = Caller("request")
 

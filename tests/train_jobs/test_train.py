@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from app.config import Home
 from app.registry import Registry
 from app.run_records import RunRecords
-from cluster.dashboard import Dashboard
-from cluster.environment import MARK
-from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
 from tests.pipeline_run import PipelineRun
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def train(cluster: LocalCluster, home: Home, *argv: str, lines: list[str] | None = None) -> JobOutcome:
-    on_line = (lambda _: None) if lines is None else lines.append
-    return run_job(cluster.dashboard_url, "train_jobs.train", argv, home=home, on_line=on_line)
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition was not met in time"
-        time.sleep(0.05)
-
-
-def epochs_done(home: Home, run: str) -> int:
-    file = home.runs / run / "history.json"
-    return len(json.loads(file.read_text())) if file.is_file() else 0
-
-
-def training_workers(cluster: LocalCluster) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()) and process.environ().get(MARK) == cluster.mark:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def stop_running_jobs(cluster: LocalCluster) -> None:
-    with contextlib.closing(Dashboard(cluster.dashboard_url)) as dashboard:
-        for job in dashboard.get("/api/jobs/"):
-            if job["status"] == "RUNNING" and job["submission_id"]:  # not this process's own connection
-                dashboard.post(f"/api/jobs/{job['submission_id']}/stop")
+from tests.train_jobs.running import ROOT, train
+from tests.waiting import wait_for
 
 
 def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalCluster, cluster_home: Home) -> None:
@@ -134,13 +91,3 @@ def test_all_of_a_run_is_in_its_one_mlflow_run(pipeline_run: PipelineRun) -> Non
     assert record.metrics["system/system_memory_usage_megabytes"] > 0
     with (folder / "classes.csv").open(encoding="utf-8", newline="") as file:
         assert [row["label"] for row in csv.DictReader(file)] == list("0123456789")
-
-
-def tracking_runs(home: Home, name: str) -> list[str]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home.mlflow_database}")
-    experiment = client.get_experiment_by_name("manta")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
-    return [run.info.status for run in runs]
