@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from cluster.serve_document import (
 )
 from cluster.serve_lock import changing
 from tests.bundles import write_colour_bundle
+from tests.waiting import wait_for
 
 HOST = "127.0.0.1"
 
@@ -186,10 +186,8 @@ def test_a_check_that_fails_puts_back_what_was_served(
     with pytest.raises(GateFailed, match="not good enough"):
         put_live(client, home, served["2"], port, check=refuse)
     assert asked == ["2"], "the check sees the new version live, and nobody else changes the service meanwhile"
-    deadline = time.monotonic() + 30
-    while httpx.get(f"http://{HOST}:{port}/model/info", trust_env=False, timeout=30).json().get("model_version") != "1":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    info = f"http://{HOST}:{port}/model/info"
+    wait_for(lambda: httpx.get(info, trust_env=False, timeout=30).json().get("model_version") == "1")
     assert client.state().declared.keys() == {"router", "control", "classifier-1"}
 
 
