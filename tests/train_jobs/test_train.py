@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from app.config import Home
 from app.registry import Registry
 from app.run_records import RunRecords
 from cluster.local import LocalCluster
+from tests.app.image_trees import write_tree
 from tests.pipeline_run import PipelineRun
 from tests.train_jobs.running import ROOT, train
 from tests.waiting import wait_for
@@ -35,13 +38,34 @@ def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalClust
     assert "manta-result: " in logs
 
 
-def test_the_package_of_a_job_holds_no_data_history_or_environment(cluster: LocalCluster) -> None:
-    from ray._private.runtime_env.packaging import get_uri_for_directory  # what names the upload
+def packaged(folder: Path, package: Path) -> set[str]:
+    """Names of the files that `ray job submit --working-dir` would upload."""
+    from ray._private.runtime_env.packaging import create_package  # what makes the upload
 
-    excluded = (ROOT / ".rayignore").read_text()
-    for name in (".git/", ".venv/", "data/", "*.zip"):
-        assert name in excluded
-    assert get_uri_for_directory(str(ROOT), include_gitignore=True)
+    create_package(str(folder), package, include_gitignore=True)
+    with zipfile.ZipFile(package) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def test_the_package_of_a_job_is_the_code_that_jobs_run(tmp_path: Path) -> None:
+    """Also the files beside it that are no modules; no tests, documents or benchmarks."""
+    names = packaged(ROOT, tmp_path / "package.zip")
+    needed = ("train_jobs/train.py", "app/cli/main.py", "cluster/jobs.py", "serve_deployments/openapi.yaml")
+    assert names.issuperset(needed)
+    assert {name.partition("/")[0] for name in names} & {"tests", "docs", "benchmarks", "engine"} == set()
+
+
+def test_the_package_of_a_job_holds_no_data_history_or_environment(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    left_out = (
+        *(".git/config", ".venv/bin/python", "data/cats/1.png", "photos.zip", "app/deeper/photos.zip", "mlflow.db"),
+        *("app/__pycache__/main.pyc", ".mypy_cache/3.11/app.json", "build/engine/engine.so", "manta.egg-info/PKG-INFO"),
+    )
+    taken = {"app/main.py", "serve_deployments/openapi.yaml"}
+    write_tree(checkout, dict.fromkeys((*left_out, *taken), b"content"))
+    for ignore in (".rayignore", ".gitignore"):
+        shutil.copyfile(ROOT / ignore, checkout / ignore)
+    assert packaged(checkout, tmp_path / "package.zip") - {".rayignore", ".gitignore"} == taken
 
 
 @pytest.mark.parametrize(
