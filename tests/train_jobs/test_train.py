@@ -16,7 +16,7 @@ from app.run_records import RunRecords
 from cluster.local import LocalCluster
 from tests.app.image_trees import write_tree
 from tests.pipeline_run import PipelineRun
-from tests.train_jobs.running import ROOT, train
+from tests.train_jobs.running import ROOT, tracking_runs, train
 from tests.waiting import wait_for
 
 
@@ -103,13 +103,16 @@ def test_all_of_a_run_is_in_its_one_mlflow_run(pipeline_run: PipelineRun) -> Non
     from mlflow import MlflowClient
 
     home = pipeline_run.home
+    assert tracking_runs(home, "pipeline-digits") == ["FINISHED"]
     record = RunRecords(home).find("pipeline-digits")
     folder, client = home.runs / record.name, MlflowClient(f"sqlite:///{home.mlflow_database}")
     logged = {file.path for file in client.list_artifacts(record.run_id)}
     reported = {"curves.png", "confusion.png", "classes.csv", "mistakes.png"}
     assert reported <= logged
     assert reported <= {path.name for path in folder.iterdir()}
-    assert any(name.startswith("bundle-") for name in logged)
+    bundle = Path(pipeline_run.result["artifacts"]).name
+    assert bundle.startswith("bundle-")
+    assert bundle in logged
     assert "-m train_jobs.pipeline --data digits --epochs 6 --run pipeline-digits" in record.settings["command"]
     assert [each.step for each in client.get_metric_history(record.run_id, "val_accuracy")] == [1, 2, 3, 4, 5, 6]
     assert record.metrics["system/system_memory_usage_megabytes"] > 0
