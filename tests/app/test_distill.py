@@ -16,7 +16,7 @@ from app.models import build_classifier
 from app.objective import Batch, CrossEntropy
 from app.settings import FitSettings
 from app.training import fit
-from tests.app.test_training import outcome
+from tests.app.compared import outcome
 from tests.app.tiny_data import colour_dataset
 
 pytestmark = pytest.mark.usefixtures("single_thread")

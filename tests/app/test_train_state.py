@@ -13,7 +13,7 @@ from app.errors import BrokenBundle
 from app.settings import FitSettings
 from app.train_state import TrainState, save_best
 from app.training import Hooks, fit
-from tests.app.test_training import equal_weights
+from tests.app.compared import equal_weights
 from tests.app.tiny_data import colour_dataset
 
 pytestmark = pytest.mark.usefixtures("single_thread")

@@ -16,11 +16,12 @@ from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import Hooks, fit
 from app.training_loop import TrainingLoop, step_seed
-from tests.app.test_training import CPU, equal_weights, outcome
+from tests.app.compared import equal_weights, outcome
 from tests.app.tiny_data import colour_dataset
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
+CPU = torch.device("cpu")
 SETTINGS = FitSettings(epochs=3, batch_size=8, seed=3)
 
 

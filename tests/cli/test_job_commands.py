@@ -21,8 +21,8 @@ from cluster.ports import free_port
 from cluster.processes import marked_processes
 from cluster.serve_client import ServeClient
 from tests.app.image_trees import write_tree
+from tests.bundles import register_colours
 from tests.cli.manta import MANTA, assert_refused, environment, manta, manta_json
-from tests.cli.test_bad_input import register_colours
 from tests.pipeline_run import PipelineRun
 from tests.waiting import wait_for
 

@@ -30,7 +30,7 @@ from app.artifact import MODEL_FILE, ONNX_METADATA_KEY, InputSpec, Manifest, Var
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, decode, encode_png, resize
 from app.inference import OnnxClassifier
-from tests.app.test_imaging import FORMATS, encoded, forged_png, in_mode, rgb, smooth
+from tests.app.pictures import FORMATS, encoded, forged_png, in_mode, rgb, smooth
 from tests.bundles import write_colour_bundle
 
 REPOSITORY = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from serve_deployments.control import Control
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer, Report
 from serve_deployments.schemas import ControlArgs
-from tests.serve_deployments.test_live_store import full_disk
+from tests.serve_deployments.full_disk import full_disk
 
 
 class FakeServe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from serve_deployments import live_store
 from serve_deployments.live_store import ArmCounts, LiveStore
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
+from tests.serve_deployments.full_disk import full_disk
 
 TESTED = ("champion", "challenger")
 
@@ -22,16 +22,6 @@ def answer(
     request: str, version: str = "1", class_id: int = 0, *, arm: str = "champion", at: float = 100.0
 ) -> LoggedAnswer:
     return LoggedAnswer(request, 0, version, arm, class_id, 0.9, at)
-
-
-@contextlib.contextmanager
-def full_disk(store: LiveStore) -> Iterator[None]:
-    """SQLite then has no page more for this file."""
-    database = store._database
-    (pages,) = database.execute("PRAGMA page_count").fetchone()
-    database.execute(f"PRAGMA max_page_count = {pages}")
-    yield
-    database.execute("PRAGMA max_page_count = 1000000")
 
 
 @pytest.fixture

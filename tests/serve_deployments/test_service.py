@@ -37,7 +37,7 @@ from cluster.serve_document import (
 )
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
-from tests.serve_deployments.test_openapi import check
+from tests.serve_deployments.openapi_document import check
 from tests.waiting import eventually
 
 SLOW_S = 0.6
