@@ -18,8 +18,10 @@ from app.artifact import (
     seal_for_onnx,
     write_manifest,
 )
+from app.config import Home
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
+from app.registry import CHAMPION, Registry
 from app.self_test import write_self_test
 
 COLOURS = ("red", "green", "blue")
@@ -104,3 +106,13 @@ def tamper(folder: Path) -> None:
     weights.CopyFrom(numpy_helper.from_array(changed, "weights"))
     onnx.save(model, folder / MODEL_FILE)
     write_manifest(folder, read_manifest(folder))
+
+
+def register_colours(home: Home, *, promoted: bool = True) -> None:
+    """A registered version that was never trained; champion unless not `promoted`."""
+    folder = home.root / "made"
+    manifest = write_colour_bundle(folder)
+    registry = Registry(home)
+    version = registry.register(registry.start_run("made", {}), folder, manifest)
+    if promoted:
+        registry.promote(version, CHAMPION, who="test", why="made")

@@ -29,16 +29,18 @@ def run_pipeline(cluster: LocalCluster, home: Home) -> PipelineRun:
     lines: list[str] = []
     argv = ["--data", "digits", "--epochs", "6", "--run", "pipeline-digits", "--git-commit", "abc123"]
     with contextlib.closing(ServeClient(cluster.dashboard_url)) as client:
-        outcome = run_job(
-            cluster.dashboard_url,
-            "train_jobs.pipeline",
-            [*argv, "--port", str(client.state().port or free_port())],
-            home=home,
-            on_line=lines.append,
-        )
-        assert outcome.status == "SUCCEEDED", "\n".join(lines)
-        assert outcome.result is not None
-        test = prepare("digits", cache=home.datasets).test
-        asked_again = evaluate_over_http(outcome.result["url"], test.images, test.labels, latency_samples=5)
-        client.shutdown()
+        try:
+            outcome = run_job(
+                cluster.dashboard_url,
+                "train_jobs.pipeline",
+                [*argv, "--port", str(client.state().port or free_port())],
+                home=home,
+                on_line=lines.append,
+            )
+            assert outcome.status == "SUCCEEDED", "\n".join(lines)
+            assert outcome.result is not None
+            test = prepare("digits", cache=home.datasets).test
+            asked_again = evaluate_over_http(outcome.result["url"], test.images, test.labels, latency_samples=5)
+        finally:
+            client.shutdown()
     return PipelineRun(home, outcome.result, lines, asked_again)

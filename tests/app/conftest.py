@@ -1,12 +1,22 @@
-"""A small folder of images, and an empty cache, for the tests of data sets."""
+"""For the tests of data sets a small folder of images and an empty cache; for those that train, one thread."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.app.image_trees import class_files, write_tree
+
+
+@pytest.fixture(scope="module")
+def single_thread() -> Iterator[None]:
+    """While the tests of a module run, and what they share is trained."""
+    from tests.app.tiny_data import one_thread  # imports torch, which most tests here do without
+
+    with one_thread():
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ import numpy as np
 
 from app.imaging import encode_png
 
+CENTRAL = b"PK\x01\x02"
+"""Begins an entry in a zip's central directory."""
+
 
 def png(seed: int, size: tuple[int, int] = (16, 16)) -> bytes:
     return encode_png(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
@@ -44,3 +47,13 @@ def write_zip(path: Path, files: Mapping[str, bytes], *, method: int = zipfile.Z
 def entries(folder: Path) -> list[str]:
     """Names of everything in a folder, hidden entries too; none when it does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def patch(path: Path, member: str, offset: int, data: bytes) -> None:
+    """Damages a zip: overwrites a field of a member's central entry; `offset` counts from its start."""
+    raw = bytearray(path.read_bytes())
+    position = raw.find(CENTRAL)
+    while raw[position + 46 :][: len(member)] != member.encode():
+        position = raw.index(CENTRAL, position + 4)
+    raw[position + offset : position + offset + len(data)] = data
+    path.write_bytes(raw)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,16 +26,12 @@ from app.augment import (
 from app.models import to_floats
 from app.settings import FitSettings
 from app.training import fit
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.tiny_data import colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 OFF = FitSettings(shift=0, rotate=0, colour=0)
 WHOLE_PIXELS = FitSettings(shift=0.25, rotate=0, colour=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def generator(seed: int = 0) -> np.random.Generator:

@@ -8,19 +8,9 @@ from typing import Any
 import matplotlib.figure
 import pytest
 
-from app.checkpoint import EpochReport
 from app.curves import draw_curves
 from app.imaging import decode
-from tests.app.epochs import epoch_report
-
-
-def history(accuracies: list[float]) -> list[EpochReport]:
-    return [
-        epoch_report(
-            number, train_loss=2 / number, train_accuracy=accuracy / 2, val_loss=3 / number, val_accuracy=accuracy
-        )
-        for number, accuracy in enumerate(accuracies, 1)
-    ]
+from tests.app.epochs import history
 
 
 def test_a_picture_is_written(tmp_path: Path) -> None:

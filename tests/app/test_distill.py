@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -17,17 +16,13 @@ from app.models import build_classifier
 from app.objective import Batch, CrossEntropy
 from app.settings import FitSettings
 from app.training import fit
-from tests.app.test_training import outcome
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.compared import outcome
+from tests.app.tiny_data import colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 CPU = torch.device("cpu")
 STILL = FitSettings(epochs=3, batch_size=8, shift=0, rotate=0, colour=0, model="mobile")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

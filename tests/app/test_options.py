@@ -9,7 +9,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import typer
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.errors import BadInput, GateFailed, JobFailed, MantaError
-from app.options import field_docs, flag, run_command_line, run_job, to_argv, with_options
+from app.options import field_docs, flag, run_command_line, run_job, to_argv
 from app.settings import (
     ConvertSettings,
     DistillSettings,
@@ -29,8 +29,7 @@ from app.settings import (
     SweepSettings,
     TrainSettings,
 )
-
-S = TypeVar("S")
+from tests.app.parsing import command_of, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +56,6 @@ class Sample(Base):
     def __post_init__(self) -> None:
         if self.rate > 1:
             raise BadInput(f"--rate must be at most 1, not {self.rate}")
-
-
-def command_of(kind: type[S]) -> tuple[typer.Typer, list[S]]:
-    """A command line for these settings, and what it was called with."""
-    seen: list[S] = []
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(with_options(kind)(seen.append))
-    return app, seen
-
-
-def parse(kind: type[S], argv: list[str]) -> S:
-    app, seen = command_of(kind)
-    result = CliRunner().invoke(app, argv)
-    assert result.exit_code == 0, result.output
-    return seen[0]
 
 
 def usage_error(argv: list[str]) -> str:

@@ -22,7 +22,7 @@ from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import Hooks, fit, new_model
 from app.validation import evaluate
-from tests.app.test_training import outcome
+from tests.app.compared import outcome
 from tests.app.tiny_data import colour_dataset
 
 WORLD = 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,12 @@ from app.models.summary import count_parameters
 from app.prune import prunable_weights, prune_checkpoint
 from app.settings import FitSettings
 from app.training import fit
-from tests.app.tiny_data import LABELS, colour_dataset, one_thread
+from tests.app.tiny_data import LABELS, colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 CPU = torch.device("cpu")
 SIZE = (32, 32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import BadInput
 from app.settings import RECIPES, FitSettings, TrainSettings, with_recipe, write_recipe
-from tests.app.test_options import parse
+from tests.app.parsing import parse
 
 
 @pytest.mark.parametrize("name", RECIPES)

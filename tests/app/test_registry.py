@@ -340,6 +340,17 @@ def test_what_is_still_open_below_a_run_is_ended(registry: Registry) -> None:
     assert status == {parent: "RUNNING", alone: "RUNNING", done: "FINISHED", still_open: "KILLED"}
 
 
+def test_a_run_is_found_below_its_parent_only(registry: Registry) -> None:
+    """Under whichever name: one that was interrupted goes on as the same run."""
+    parent, other = registry.start_run("parent", {}), registry.start_run("other", {})
+    one, two = (registry.start_run(name, {}, parent=parent) for name in ("one", "two"))
+    elsewhere = registry.start_run("one", {}, parent=other)
+    registry.start_run("three", {})
+    registry.end_run(two, "KILLED")
+    assert [registry.child(parent, name) for name in ("one", "two", "three")] == [one, two, None]
+    assert [registry.child(other, name) for name in ("one", "two")] == [elsewhere, None]
+
+
 # Aliases and the log
 
 

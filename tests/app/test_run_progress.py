@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.run_progress import RunProgress
-from tests.app.test_curves import history
+from tests.app.epochs import history
 
 
 def test_the_best_epoch_need_not_be_the_last() -> None:

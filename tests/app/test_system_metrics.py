@@ -11,6 +11,7 @@ from mlflow.system_metrics import system_metrics_monitor
 from app.config import Home
 from app.registry import Registry
 from app.system_metrics import system_metrics
+from tests.waiting import wait_for
 
 CPU = "system/cpu_utilization_percentage"
 
@@ -27,12 +28,13 @@ def steps(registry: Registry, run: str, metric: str = CPU) -> list[int]:
 
 
 def test_a_run_that_ends_at_once_has_figures_and_does_not_wait(
-    registry: Registry, capfd: pytest.CaptureFixture[str]
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "90")
     run = registry.start_run("short", {})
     with system_metrics(run, registry.tracking_uri):
         started = time.monotonic()
-    assert time.monotonic() - started < 4, "less than the time between two samples"
+    assert time.monotonic() - started < 45, "less than the time between two samples"
     metrics = registry._client.get_run(run).data.metrics
     assert 0 <= metrics[CPU] <= 100
     assert metrics["system/system_memory_usage_megabytes"] > 0
@@ -58,10 +60,7 @@ def test_samples_are_logged_while_the_block_runs(registry: Registry, monkeypatch
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     run = registry.start_run("long", {})
     with system_metrics(run, registry.tracking_uri):
-        deadline = time.monotonic() + 60
-        while len(steps(registry, run)) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: len(steps(registry, run)) >= 3)
 
 
 def test_what_cannot_be_measured_stops_no_training(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,12 @@ from app.errors import BrokenBundle
 from app.settings import FitSettings
 from app.train_state import TrainState, save_best
 from app.training import Hooks, fit
-from tests.app.test_training import equal_weights
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.compared import equal_weights
+from tests.app.tiny_data import colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,14 @@ from app.precision import autocast
 from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import Hooks, fit, new_model
+from tests.app.compared import equal_weights, outcome
 from tests.app.image_trees import class_files, write_tree
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.tiny_data import colour_dataset
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 CPU = torch.device("cpu")
 SETTINGS = FitSettings(epochs=24, batch_size=16, seed=3)
-
-
-def outcome(state: TrainState) -> list[dict[str, Any]]:
-    """The history without what the clock decides."""
-    return [
-        {name: value for name, value in dataclasses.asdict(report).items() if name not in CLOCKED}
-        for report in state.history
-    ]
-
-
-CLOCKED = ("seconds", "cpu_seconds", "images_per_second", "compute_share", "ended")
-
-
-def equal_weights(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,13 @@ from app.settings import FitSettings
 from app.train_state import TrainState
 from app.training import Hooks, fit
 from app.training_loop import TrainingLoop, step_seed
-from tests.app.test_training import CPU, equal_weights, outcome
-from tests.app.tiny_data import colour_dataset, one_thread
+from tests.app.compared import equal_weights, outcome
+from tests.app.tiny_data import colour_dataset
 
+pytestmark = pytest.mark.usefixtures("single_thread")
+
+CPU = torch.device("cpu")
 SETTINGS = FitSettings(epochs=3, batch_size=8, seed=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import pytest
 from app.datasets import check_source, prepare
 from app.errors import BadDataset, BadImage
 from app.zip_members import list_members, read_member
-from tests.app.image_trees import class_files, entries, png, write_zip
+from tests.app.image_trees import class_files, entries, patch, png, write_zip
 
 FILES = class_files("train/", {"a": 12, "b": 12})
-LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 
 
 def complaint(path: Path) -> str:
@@ -24,16 +23,6 @@ def complaint(path: Path) -> str:
         check_source(str(path))
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def patch(path: Path, member: str, offset: int, data: bytes) -> None:
-    """Overwrites a field of a member's entry in the central directory; `offset` counts from its start."""
-    raw = bytearray(path.read_bytes())
-    position = raw.find(CENTRAL)
-    while raw[position + 46 :][: len(member)] != member.encode():
-        position = raw.index(CENTRAL, position + 4)
-    raw[position + offset : position + offset + len(data)] = data
-    path.write_bytes(raw)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

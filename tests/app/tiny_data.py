@@ -19,8 +19,10 @@ def one_thread() -> Iterator[None]:
     """So small a network is slower on two threads, and much slower where they wait for a busy core."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def colour_split(count: int, *, seed: int, size: tuple[int, int] = (8, 8)) -> Split:

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import BadInput
 from benchmarks.engine import BATCHES, EngineBenchmark, Measured, Served, limit_of, report_of
-from tests.benchmarks.test_report import REPORT
+from tests.benchmarks.example_report import REPORT
 
 
 def served(requests: int, cpu_seconds: float) -> Served:

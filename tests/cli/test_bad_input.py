@@ -11,6 +11,7 @@ import pytest
 
 from app.config import Home
 from tests.app.image_trees import class_files, png, write_tree, write_zip
+from tests.bundles import register_colours
 from tests.cli.manta import assert_refused, manta_here
 
 
@@ -114,16 +115,3 @@ def test_a_port_in_use_is_said_before_a_cluster_is_started(home: Home, verb: str
 def test_what_does_not_exist(home: Home, arguments: tuple[object, ...], code: int, says: str) -> None:
     assert_refused(manta_here(home, *arguments), code, says)
     assert not home.cluster_file.exists()
-
-
-def register_colours(home: Home, *, promoted: bool = True) -> None:
-    """A registered version that was never trained; champion unless not `promoted`."""
-    from app.registry import CHAMPION, Registry
-    from tests.bundles import write_colour_bundle
-
-    folder = home.root / "made"
-    manifest = write_colour_bundle(folder)
-    registry = Registry(home)
-    version = registry.register(registry.start_run("made", {}), folder, manifest)
-    if promoted:
-        registry.promote(version, CHAMPION, who="test", why="made")

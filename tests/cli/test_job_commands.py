@@ -6,25 +6,25 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from app.config import Home
 from app.imaging import encode_png
 from app.promotions import read_promotions
 from app.registry import Registry
-from cluster.environment import MARK
+from cluster import local
 from cluster.local import LocalCluster
 from cluster.ports import free_port
+from cluster.processes import marked_processes
 from cluster.serve_client import ServeClient
 from tests.app.image_trees import write_tree
+from tests.bundles import register_colours
 from tests.cli.manta import MANTA, assert_refused, environment, manta, manta_json
-from tests.cli.test_bad_input import register_colours
 from tests.pipeline_run import PipelineRun
+from tests.waiting import wait_for
 
 
 def test_evaluate_gives_the_registered_accuracy(pipeline_run: PipelineRun) -> None:
@@ -153,42 +153,30 @@ def test_print_config_is_a_document_that_serve_accepts(pipeline_run: PipelineRun
     }
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Processes of the cluster that carries this mark."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
-
-
 def test_an_interrupted_pipeline_stops_all_it_started_and_says_how_to_go_on(home: Home) -> None:
     import json
 
     command = [MANTA, "pipeline", "--data", "digits", "--epochs", "500", "--run", "mine", "--port", str(free_port())]
-    process = subprocess.Popen(
+    history = home.runs / "mine" / "history.json"
+    with subprocess.Popen(
         command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not (home.runs / "mine" / "history.json").exists():
+    ) as process:
+        try:
+            wait_for(lambda: history.exists() or process.poll() is not None, seconds=120)
             assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        mark = json.loads(home.cluster_file.read_text())["mark"]
-        assert marked(mark)
-        os.kill(process.pid, signal.SIGINT)
-        started = time.monotonic()
-        text, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert time.monotonic() - started < 15
+            mark = json.loads(home.cluster_file.read_text())["mark"]
+            assert marked_processes(mark)
+            os.kill(process.pid, signal.SIGINT)
+            text, _ = process.communicate(timeout=60)
+            left, cluster_is_known = marked_processes(mark), home.cluster_file.exists()
+        finally:
+            process.kill()
+            local.stop(home)  # what a test that fails would leave behind
     assert process.returncode == 130
     assert "manta train --resume mine" in text
     assert "Traceback" not in text
-    assert not marked(mark)
-    assert not home.cluster_file.exists()
+    assert left == []
+    assert not cluster_is_known
 
 
 def test_a_failed_pipeline_stops_its_cluster_too(home: Home, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from app.config import Home
 from app.imaging import encode_png
 from app.registry import Registry
+from tests.bundles import register_colours
 from tests.cli.manta import assert_refused, manta_here, manta_json_here
-from tests.cli.test_bad_input import register_colours
 
 
 def colour(red: int, green: int, blue: int, *, size: int = 8) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -46,20 +47,24 @@ def champion(home: Home) -> str:
     return Registry(home).resolve(f"{MODEL}@champion").version
 
 
+def asked(url: str, *, user: str = "anybody") -> dict[str, Any]:
+    """What this user is told of a red image."""
+    image = encode_png(np.full((8, 8, 3), (255, 0, 0), np.uint8))
+    headers = {"content-type": "image/png", "x-user-id": user}
+    reply = httpx.post(f"{url}/predict", content=image, headers=headers, trust_env=False, timeout=30)
+    assert reply.status_code == 200, reply.text
+    answer: dict[str, Any] = reply.json()
+    return answer
+
+
 def test_a_release_from_first_users_to_promotion_and_back(home: Home, url: str) -> None:
     deployed = manta_json(home, "deploy", f"{MODEL}/2", "--weight", 10, "--why", "trial")
     assert deployed["percent"] == {"1": 90, "2": 10}
     assert manta_json(home, "traffic", "2=25%")["percent"] == {"1": 75, "2": 25}
     assert manta_json(home, "traffic")["percent"] == {"1": 75, "2": 25}
 
-    image = encode_png(np.full((8, 8, 3), (255, 0, 0), np.uint8))
     for number in range(20):
-        reply = httpx.post(
-            f"{url}/predict",
-            content=image,
-            headers={"content-type": "image/png", "x-user-id": str(number)},
-            trust_env=False,
-        ).json()
+        reply = asked(url, user=str(number))
         httpx.post(f"{url}/feedback", json={"request_id": reply["request_id"], "label": "red"}, trust_env=False)
     comparison = manta_json(home, "ab")
     assert [contrast["challenger"]["name"] for contrast in comparison["contrasts"]] == ["2"]
@@ -69,8 +74,10 @@ def test_a_release_from_first_users_to_promotion_and_back(home: Home, url: str) 
 
     assert manta_json(home, "promote", f"{MODEL}/2", "--why", "as good")["percent"] == {"1": 0, "2": 100}
     assert champion(home) == "2"
+    assert asked(url)["model_version"] == "2"
     assert manta_json(home, "rollback", "--why", "complaints")["percent"] == {"1": 100, "2": 0}
     assert champion(home) == "1"
+    assert asked(url)["model_version"] == "1"
     log = [(each.before, each.after, each.why) for each in read_promotions(home.promotion_log) if each.model == MODEL]
     assert log[-2:] == [("1", "2", "as good"), ("2", "1", "complaints")]
     assert manta_json(home, "undeploy", "2")["percent"] == {"1": 100}

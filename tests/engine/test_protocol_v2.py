@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from tests.engine.running import RunningServer
-from tests.engine.same_answer import Sent, assert_the_same_answer
-from tests.engine.test_server import b64
+from tests.engine.same_answer import Sent, assert_the_same_answer, b64
 from tests.serve_deployments.fakes import colour_png
 
 INFER = "/v2/models/colours/infer"

@@ -13,7 +13,7 @@ import app
 from app.artifact import open_bundle
 from app.imaging import decode, resize
 from app.inference import OnnxClassifier
-from tests.app.test_imaging import encoded, rgb
+from tests.app.pictures import encoded, rgb
 
 manta_engine: Any = pytest.importorskip("manta_engine", reason="the module is not installed (`make engine-python`)")
 

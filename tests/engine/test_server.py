@@ -22,20 +22,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.app.test_imaging import encoded, png_chunk, rgb
+from tests.app.pictures import encoded, png_chunk, rgb
 from tests.engine.running import RunningServer, start_server
-from tests.engine.same_answer import Sent, assert_the_same_answer
+from tests.engine.same_answer import Sent, assert_the_same_answer, b64
 from tests.serve_deployments.fakes import colour_png
-from tests.serve_deployments.test_openapi import schema_for
+from tests.serve_deployments.openapi_document import schema_for
 
 RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
 JSON = {"content-type": "application/json"}
 PNG = {"content-type": "image/png"}
 FORM = {"content-type": "multipart/form-data; boundary=XX"}
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def predict(**values: object) -> Sent:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,13 +28,6 @@ INPUT = InputSpec(height=SIZE, width=SIZE, resize=RESIZE_RULE)
 MAX_BODY_BYTES = 64 * 1024
 MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
 MAX_IMAGES = 5
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Gives other tasks their turn until the condition holds; fails after 5 s."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (the state is another object's, which has no event for it)
-            await asyncio.sleep(0)
 
 
 def colour_png(channel: int, height: int = SIZE, width: int = SIZE) -> bytes:

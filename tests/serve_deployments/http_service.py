@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.serve_deployments.fakes import ColourPredictor, asgi, http_api
+from tests.waiting import wait_for
 
 WELL_UNTIL = 200
 """Requests to /predict before the first one fails: a load test checks its images before."""
@@ -40,10 +40,7 @@ def http_service() -> Iterator[HttpService]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        deadline = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for(lambda: server.started, pause_s=0.005)
         state.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         yield state
     finally:

@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import ClusterError, Conflict
 from tests.serve_deployments.fakes import ColourPredictor, FakeControl, colour_png, http_client
-from tests.serve_deployments.test_http_api import assert_problem
-from tests.serve_deployments.test_openapi import check
+from tests.serve_deployments.openapi_document import check
+from tests.serve_deployments.problems import assert_problem
 
 TOKEN = "open-sesame"
 AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}

@@ -10,7 +10,7 @@ import pytest
 from app.errors import ClusterError, Overloaded
 from serve_deployments.batch_statistics import SentBatch
 from serve_deployments.batcher import Batcher, BatchLimits
-from tests.serve_deployments.fakes import until
+from tests.waiting import until
 
 
 class Model:

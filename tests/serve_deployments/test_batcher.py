@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.errors import ClusterError, Overloaded
 from serve_deployments.batcher import Batcher, BatchLimits
-from tests.serve_deployments.fakes import until
+from tests.waiting import until
 
 Send = Callable[[list[int]], Awaitable[Sequence[str]]]
 

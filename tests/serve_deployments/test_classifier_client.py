@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,38 +11,10 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.errors import ClusterError, MantaError, Overloaded
-from serve_deployments.classifier_client import ClassifierClient
+from tests.serve_deployments.fake_handle import FakeHandle, client_of
 
 IMAGES = [np.full((2, 2, 3), value, np.uint8) for value in (3, 5)]
 UNAVAILABLE = ActorUnavailableError("gone for now", b"0" * 16)
-
-
-class FakeHandle:
-    """Raises the given errors one call after another, then answers with the images' own values."""
-
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-        self.batches: list[tuple[int, ...]] = []
-        self.waiting = -1.0
-
-    def options(self, **options: str) -> FakeHandle:
-        assert options["method_name"] == "predict"
-        return self
-
-    async def remote(self, batch: np.ndarray, waiting: float) -> np.ndarray:
-        self.batches.append(batch.shape)
-        self.waiting = waiting
-        if self.errors:
-            raise self.errors.pop(0)
-        return batch[:, 0, 0, :]
-
-    def running_replicas_populated(self) -> bool:
-        return True
-
-
-def client_of(handle: FakeHandle, retries: int = 2) -> ClassifierClient:
-    untyped: Any = handle
-    return ClassifierClient("classifier-1", untyped, retries=retries)
 
 
 async def test_images_travel_as_one_array() -> None:

@@ -21,7 +21,7 @@ from serve_deployments.metrics import Tally
 from serve_deployments.report import Instructions, LoggedAnswer, Report
 from serve_deployments.schemas import ControlArgs
 from serve_deployments.windows import Windows
-from tests.serve_deployments.test_live_store import full_disk
+from tests.serve_deployments.full_disk import full_disk
 
 
 class FakeServe:

@@ -18,8 +18,8 @@ from app.errors import ClusterError, MantaError, Overloaded
 from serve_deployments.batcher import Batcher, BatchLimits
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Answer, HttpApi
+from tests.serve_deployments.fake_handle import FakeHandle, client_of
 from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_api
-from tests.serve_deployments.test_classifier_client import FakeHandle, client_of
 
 RED = colour_png(0)
 LARGE = colour_png(0, 120, 120)

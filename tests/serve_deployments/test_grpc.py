@@ -19,8 +19,8 @@ from serve_deployments.grpc_api import GrpcApi, InferenceService
 from serve_deployments.inference_messages import add_to_server, message
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
+from tests.serve_deployments.applications import Applications
 from tests.serve_deployments.fakes import colour_png
-from tests.serve_deployments.test_router import Applications
 from tests.triton import MODEL, PIXELS
 
 MAX_BYTES = 100_000

@@ -26,6 +26,7 @@ from tests.serve_deployments.fakes import (
     colour_png,
     http_client,
 )
+from tests.serve_deployments.problems import assert_problem, json_values
 
 RED, GREEN, BLUE = (colour_png(channel) for channel in range(3))
 
@@ -36,19 +37,6 @@ def b64(data: bytes) -> str:
 
 def names(predictions: list[dict[str, Any]]) -> list[str]:
     return [prediction["class_name"] for prediction in predictions]
-
-
-def assert_problem(reply: httpx.Response, status: int, text: str = "") -> None:
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/problem+json"
-    body = reply.json()
-    assert body["status"] == status
-    assert body["title"] == TITLES[status]
-    assert body["type"] == "about:blank"
-    assert body["error"] == body["detail"] != ""
-    assert body["request_id"] == reply.headers["x-request-id"]
-    assert "Traceback" not in reply.text
-    assert text in body["error"]
 
 
 def test_titles_of_errors_are_those_of_the_engine() -> None:
@@ -371,13 +359,6 @@ async def test_another_one_is_not(client: httpx.AsyncClient, sent: str) -> None:
 async def test_the_user_reaches_the_choice(client: httpx.AsyncClient, predictor: ColourPredictor) -> None:
     await client.post("/predict", json={"image": b64(RED), "user_id": "ann"})
     assert predictor.callers[0].user_id == "ann"
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -15,6 +15,7 @@ from serve_deployments.live_store import ArmCounts, LiveStore
 from serve_deployments.metrics import Tally
 from serve_deployments.report import LoggedAnswer
 from serve_deployments.windows import Counted, Totals
+from tests.serve_deployments.full_disk import full_disk
 
 TESTED = ("champion", "challenger")
 
@@ -23,16 +24,6 @@ def answer(
     request: str, version: str = "1", class_id: int = 0, *, arm: str = "champion", at: float = 100.0
 ) -> LoggedAnswer:
     return LoggedAnswer(request, 0, version, arm, class_id, 0.9, at)
-
-
-@contextlib.contextmanager
-def full_disk(store: LiveStore) -> Iterator[None]:
-    """SQLite then has no page more for this file."""
-    database = store._database
-    (pages,) = database.execute("PRAGMA page_count").fetchone()
-    database.execute(f"PRAGMA max_page_count = {pages}")
-    yield
-    database.execute("PRAGMA max_page_count = 1000000")
 
 
 @pytest.fixture

@@ -8,38 +8,20 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import jsonschema  # type: ignore[import-untyped]
-import orjson
 import pytest
 from pydantic import BaseModel
 
 from app.errors import BadInput, ClusterError
 from app.traffic_file import Cascade, Guardrails, Quality, Shadow
 from serve_deployments import change_requests
-from serve_deployments.http_api import openapi_json
 from tests.serve_deployments.fakes import ColourPredictor, colour_png, http_api, http_client
+from tests.serve_deployments.openapi_document import DOCUMENT, check, resolved
 
-DOCUMENT: dict[str, Any] = orjson.loads(openapi_json())
 IMAGE = base64.b64encode(colour_png(0)).decode()
 TENSOR = {"name": "encoded", "shape": [1], "datatype": "BYTES", "data": [IMAGE]}
 NUMBERS = {"inputs": [TENSOR], "outputs": [{"name": "probabilities"}]}
 CLASSES = {"id": "a", "inputs": [TENSOR], "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}]}
-
-
-def schema_for(path: str, method: str, status: int, kind: str) -> dict[str, Any]:
-    answer = resolved(DOCUMENT["paths"][path][method]["responses"][str(status)])
-    # References point into the whole document, so the schema is checked as a part of it.
-    return {**DOCUMENT, **resolved(answer["content"][kind]["schema"])}
-
-
-def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        target: Any = DOCUMENT
-        for key in node["$ref"].removeprefix("#/").split("/"):
-            target = target[key]
-        node = target
-    return node
 
 
 def references(node: object) -> Iterator[str]:
@@ -241,11 +223,6 @@ async def test_failures_are_what_the_document_says() -> None:
         check(await client.post("/v2/models/x/infer", json=NUMBERS), infer, "post")
         predictor.failure = TimeoutError()
         check(await client.post("/predict", json={"image": IMAGE}), "/predict", "post")
-
-
-def check(reply: httpx.Response, path: str, method: str) -> None:
-    kind = reply.headers["content-type"]
-    jsonschema.validate(reply.json(), schema_for(path, method, reply.status_code, kind))
 
 
 async def test_the_page_needs_nothing_from_elsewhere() -> None:

@@ -30,7 +30,8 @@ from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from tests.bundles import write_colour_bundle
-from tests.serve_deployments.fakes import SIZE, FakeControl, asgi, until
+from tests.serve_deployments.fakes import SIZE, FakeControl, asgi
+from tests.waiting import until
 
 LABELS = ("red", "green", "blue", "one")
 VERSIONS = ("1", "2", "3")

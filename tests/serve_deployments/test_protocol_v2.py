@@ -26,7 +26,7 @@ from tests.serve_deployments.fakes import (
     colour_png,
     http_client,
 )
-from tests.serve_deployments.test_http_api import assert_problem, json_values
+from tests.serve_deployments.problems import assert_problem, json_values
 
 INFER = "/v2/models/colours/infer"
 FILES = [colour_png(channel) for channel in range(3)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pytest
 from app.artifact import InputSpec
 from app.errors import BadImage, BadInput, ClusterError, NotFound, Overloaded
 from app.imaging import RESIZE_RULE, encode_png
-from app.inference import OnnxClassifier
 from serve_deployments import fleet as fleet_module
 from serve_deployments.assignment import Caller
 from serve_deployments.classifier_client import ClassifierClient
@@ -23,69 +22,11 @@ from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.served_version import most_waiting
 from tests.bundles import write_colour_bundle
-from tests.serve_deployments.fakes import colour_png, until
+from tests.serve_deployments.applications import Applications, FakeClient
+from tests.serve_deployments.fakes import colour_png
+from tests.waiting import until
 
 ANYBODY = Caller("request")
-
-
-class FakeClient:
-    """One application's replicas, in this process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.model = OnnxClassifier(folder / "model.onnx")
-        self.replicas = 1
-        self.calls: list[int] = []
-        self.waiting: list[float] = []
-        """What the router said with each call."""
-        self.failure: Exception | None = None
-        self.holds: asyncio.Event | None = None
-        """Answers wait for it."""
-        self.shift = 0
-        """Classes that its answers are off by."""
-
-    async def predict(self, images: Sequence[np.ndarray], waiting: float = 0.0) -> list[np.ndarray]:
-        self.calls.append(len(images))
-        self.waiting.append(waiting)
-        if self.holds is not None:
-            await self.holds.wait()
-        if self.failure is not None:
-            raise self.failure
-        return list(np.roll(self.model.predict(np.stack(images)), self.shift, axis=1))
-
-    def running_replicas(self) -> int:
-        return self.replicas
-
-
-class Applications:
-    """What is deployed, by application name."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.clients: dict[str, FakeClient] = {}
-
-    def deploy(self, version: str, **bundle: Any) -> FakeClient:
-        folder = self.root / version
-        if not folder.exists():
-            write_colour_bundle(folder, **bundle)
-        self.clients[f"classifier-{version}"] = FakeClient(folder)
-        return self.clients[f"classifier-{version}"]
-
-    def traffic(self, revision: int, **weights: float) -> dict[str, Any]:
-        """The first version is the champion."""
-        return {
-            "revision": revision,
-            "model": "colours",
-            "versions": [
-                {
-                    "version": version,
-                    "application": f"classifier-{version}",
-                    "bundle_uri": str(self.root / version),
-                    "aliases": ["champion"] if place == 0 else [],
-                    "weight": weight,
-                }
-                for place, (version, weight) in enumerate(weights.items())
-            ],
-        }
 
 
 @pytest.fixture

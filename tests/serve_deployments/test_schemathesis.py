@@ -31,10 +31,10 @@ from serve_deployments.http_api import HttpApi
 from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
+from tests.serve_deployments.applications import Applications
 from tests.serve_deployments.fakes import FakeControl, asgi
 from tests.serve_deployments.local_server import serve
-from tests.serve_deployments.test_openapi import DOCUMENT
-from tests.serve_deployments.test_router import Applications
+from tests.serve_deployments.openapi_document import DOCUMENT
 
 TOKEN = "open-sesame"
 CHECKS = [

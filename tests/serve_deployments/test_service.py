@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from cluster.serve_document import (
 )
 from tests.bundles import write_colour_bundle
 from tests.serve_deployments.fakes import colour_png
-from tests.serve_deployments.test_openapi import check
+from tests.serve_deployments.openapi_document import check
+from tests.waiting import eventually
 
 SLOW_S = 0.6
 MAX_BODY_BYTES = 400_000
@@ -148,12 +149,6 @@ async def predict(http: httpx.AsyncClient, image: bytes = GREEN) -> httpx.Respon
 async def load_of(http: httpx.AsyncClient, version: str) -> dict[str, Any]:
     (found,) = [each for each in (await http.get("/model/info")).json()["versions"] if each["version"] == version]
     return dict(found)
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 (the state is another process's)
-            await asyncio.sleep(0.01)
 
 
 class Load:

@@ -18,9 +18,9 @@ from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.windows import Counted, Windows
+from tests.serve_deployments.applications import Applications
 from tests.serve_deployments.fakes import FakeControl, asgi, colour_png
 from tests.serve_deployments.local_server import serve
-from tests.serve_deployments.test_router import Applications
 from tests.triton import MODEL, PIXELS, TritonContract, encoded, images, output, winners
 
 MAX_IMAGES = 50

@@ -20,8 +20,8 @@ from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
 from tests.app.image_trees import entries, png, write_tree
 from tests.pipeline_run import PipelineRun
-from tests.train_jobs.test_faults import drivers
-from tests.train_jobs.test_train import tracking_runs, wait_for
+from tests.train_jobs.running import drivers, tracking_runs
+from tests.waiting import wait_for
 from train_jobs import convert as convert_job
 from train_jobs.convert import convert
 from train_jobs.data import dataset_for
@@ -48,7 +48,7 @@ def test_a_conversion_killed_in_mid_write_leaves_no_version(pipeline_run: Pipeli
         )
     )
     job.start()
-    wait_for(lambda: any((folder / MODEL_FILE).exists() for folder in unfinished(home)))
+    wait_for(lambda: any((folder / MODEL_FILE).exists() for folder in unfinished(home)), seconds=150)
     (driver,) = drivers(cluster, "half", job="train_jobs.convert")
     driver.kill()
     job.join(60)

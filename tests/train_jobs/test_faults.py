@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
@@ -22,11 +21,11 @@ from app.errors import BadInput, Diverged, NotFound
 from app.options import to_argv
 from app.settings import FitSettings, TrainSettings
 from app.training import fit
-from cluster.environment import MARK
 from cluster.jobs import JobOutcome
 from cluster.local import LocalCluster
 from tests.app.tiny_data import one_thread
-from tests.train_jobs.test_train import ROOT, epochs_done, tracking_runs, train, training_workers, wait_for
+from tests.train_jobs.running import ROOT, drivers, epochs_done, tracking_runs, train, training_workers
+from tests.waiting import wait_for
 from train_jobs.runs import run_to_resume
 
 SLOW = FitSettings(model="mobile", epochs=4, batch_size=4, lr=2e-4, checkpoint_minutes=0.01)
@@ -49,18 +48,6 @@ def newest_step(home: Home, run: str) -> int:
     return 0
 
 
-def drivers(cluster: LocalCluster, run: str, *, job: str = "train_jobs.train") -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = process.cmdline()
-            if command[1:3] == ["-m", job] and run in command:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [process for process in found if process.environ().get(MARK) == cluster.mark]
-
-
 def start(cluster: LocalCluster, home: Home, *argv: str) -> tuple[threading.Thread, list[JobOutcome]]:
     outcomes: list[JobOutcome] = []
     job = threading.Thread(target=lambda: outcomes.append(train(cluster, home, *argv)))
@@ -73,8 +60,8 @@ def test_a_worker_killed_in_mid_epoch_goes_on_within_it(cluster: LocalCluster, c
     name = "mid-epoch"
     argv = (*to_argv(SLOW), "--workers", "1", "--run", name, "--name", name)
     job, outcomes = start(cluster, cluster_home, *argv)
-    wait_for(lambda: epochs_done(cluster_home, name) >= 1)
-    wait_for(lambda: newest_step(cluster_home, name) > 0)
+    wait_for(lambda: epochs_done(cluster_home, name) >= 1, seconds=150)
+    wait_for(lambda: newest_step(cluster_home, name) > 0, seconds=150)
     (victim,) = training_workers(cluster)
     victim.kill()
     second = train(cluster, cluster_home, "--resume", name)
@@ -95,7 +82,7 @@ def test_a_killed_driver_and_a_cut_checkpoint(cluster: LocalCluster, cluster_hom
     name = "killed-driver"
     argv = ("--data", "digits", "--workers", "1", "--epochs", "12", "--run", name, "--name", name)
     job, outcomes = start(cluster, cluster_home, *argv, "--keep-checkpoints", "3")
-    wait_for(lambda: epochs_done(cluster_home, name) >= 3 and len(checkpoints(cluster_home, name)) >= 2)
+    wait_for(lambda: epochs_done(cluster_home, name) >= 3 and len(checkpoints(cluster_home, name)) >= 2, seconds=150)
     (driver,) = drivers(cluster, name)
     driver.kill()
     job.join(60)

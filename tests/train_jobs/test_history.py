@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from app.atomic_file import write_atomically
 from app.checkpoint import EpochReport
 from app.errors import MantaError
 from app.settings import TrainSettings
 from tests.app.epochs import epoch_report
+from tests.waiting import wait_for
 from train_jobs import history
 from train_jobs.history import HistoryFollower
 from train_jobs.runs import Run
@@ -26,24 +27,33 @@ def run(tmp_path: Path) -> Run:
 def write(run: Run, epochs: int) -> None:
     """As rank 0 does after an epoch."""
     reports = [epoch_report(epoch) for epoch in range(1, epochs + 1)]
-    run.history_file.write_text(json.dumps([asdict(report) for report in reports]))
+    write_atomically(run.history_file, json.dumps([asdict(report) for report in reports]))
 
 
-def wait_for(heard: list[int], count: int) -> None:
-    deadline = time.monotonic() + 10
-    while len(heard) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of every look at a history, how many epochs it had."""
+    reads: list[int] = []
+    real = Run.history
+
+    def history(run: Run) -> list[EpochReport]:
+        reports = real(run)
+        reads.append(len(reports))
+        return reports
+
+    monkeypatch.setattr(Run, "history", history)
+    return reads
 
 
-def test_each_epoch_is_heard_once(run: Run) -> None:
+def test_each_epoch_is_heard_once(run: Run, reads: list[int]) -> None:
     """A worker that is replaced may train epochs again that were heard of before."""
     heard: list[int] = []
     write(run, 2)
     with HistoryFollower(run, lambda report: heard.append(report.epoch)):
         write(run, 5)
-        wait_for(heard, 3)
+        wait_for(lambda: len(heard) == 3)
         write(run, 4)
-        time.sleep(2 * history.FOLLOW_INTERVAL_S)
+        wait_for(lambda: 4 in reads)
         write(run, 6)
     assert heard == [3, 4, 5, 6]
 
@@ -72,7 +82,7 @@ def test_an_epoch_that_cannot_be_recorded_is_tried_again(
 
     with HistoryFollower(run, record):
         write(run, 3)
-        wait_for(heard, 3)
+        wait_for(lambda: len(heard) >= 3)
         assert heard == [1, 2, 3]
     assert "training goes on, but epoch 2 is not recorded yet: the registry is away" in capsys.readouterr().out
 

@@ -15,8 +15,7 @@ from app.dataset_source import list_source
 from app.datasets import prepare
 from app.errors import BadDataset
 from cluster.local import LocalCluster
-from tests.app.image_trees import class_files, entries, png, write_tree, write_zip
-from tests.app.test_zip_members import patch
+from tests.app.image_trees import class_files, entries, patch, png, write_tree, write_zip
 from train_jobs.ingest import ray_decoder
 
 # Ray sets options of its own that it has deprecated.

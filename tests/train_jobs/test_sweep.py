@@ -13,7 +13,8 @@ from app.settings import FitSettings
 from app.settings.recipes import read_recipe
 from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
-from tests.train_jobs.test_train import stop_running_jobs, training_workers, wait_for
+from tests.train_jobs.running import stop_running_jobs, training_workers
+from tests.waiting import wait_for
 
 NAME = "stopped-sweep"
 SPACE = ("--space", "lr=0.05,1e30,2e30", "--space", "shift=uniform:0:0.2")

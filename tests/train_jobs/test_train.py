@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
 import os
-import time
-from collections.abc import Callable
+import shutil
+import zipfile
 from pathlib import Path
 
-import psutil
 import pytest
 
 from app.config import Home
 from app.registry import Registry
 from app.run_records import RunRecords
-from cluster.dashboard import Dashboard
-from cluster.environment import MARK
-from cluster.jobs import JobOutcome, run_job
 from cluster.local import LocalCluster
+from tests.app.image_trees import write_tree
 from tests.pipeline_run import PipelineRun
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def train(cluster: LocalCluster, home: Home, *argv: str, lines: list[str] | None = None) -> JobOutcome:
-    on_line = (lambda _: None) if lines is None else lines.append
-    return run_job(cluster.dashboard_url, "train_jobs.train", argv, home=home, on_line=on_line)
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition was not met in time"
-        time.sleep(0.05)
-
-
-def epochs_done(home: Home, run: str) -> int:
-    file = home.runs / run / "history.json"
-    return len(json.loads(file.read_text())) if file.is_file() else 0
-
-
-def training_workers(cluster: LocalCluster) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()) and process.environ().get(MARK) == cluster.mark:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def stop_running_jobs(cluster: LocalCluster) -> None:
-    with contextlib.closing(Dashboard(cluster.dashboard_url)) as dashboard:
-        for job in dashboard.get("/api/jobs/"):
-            if job["status"] == "RUNNING" and job["submission_id"]:  # not this process's own connection
-                dashboard.post(f"/api/jobs/{job['submission_id']}/stop")
+from tests.train_jobs.running import ROOT, tracking_runs, train
+from tests.waiting import wait_for
 
 
 def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalCluster, cluster_home: Home) -> None:
@@ -78,13 +38,34 @@ def test_a_job_submitted_as_the_readme_says_leaves_a_version(cluster: LocalClust
     assert "manta-result: " in logs
 
 
-def test_the_package_of_a_job_holds_no_data_history_or_environment(cluster: LocalCluster) -> None:
-    from ray._private.runtime_env.packaging import get_uri_for_directory  # what names the upload
+def packaged(folder: Path, package: Path) -> set[str]:
+    """Names of the files that `ray job submit --working-dir` would upload."""
+    from ray._private.runtime_env.packaging import create_package  # what makes the upload
 
-    excluded = (ROOT / ".rayignore").read_text()
-    for name in (".git/", ".venv/", "data/", "*.zip"):
-        assert name in excluded
-    assert get_uri_for_directory(str(ROOT), include_gitignore=True)
+    create_package(str(folder), package, include_gitignore=True)
+    with zipfile.ZipFile(package) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def test_the_package_of_a_job_is_the_code_that_jobs_run(tmp_path: Path) -> None:
+    """Also the files beside it that are no modules; no tests, documents or benchmarks."""
+    names = packaged(ROOT, tmp_path / "package.zip")
+    needed = ("train_jobs/train.py", "app/cli/main.py", "cluster/jobs.py", "serve_deployments/openapi.yaml")
+    assert names.issuperset(needed)
+    assert {name.partition("/")[0] for name in names} & {"tests", "docs", "benchmarks", "engine"} == set()
+
+
+def test_the_package_of_a_job_holds_no_data_history_or_environment(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    left_out = (
+        *(".git/config", ".venv/bin/python", "data/cats/1.png", "photos.zip", "app/deeper/photos.zip", "mlflow.db"),
+        *("app/__pycache__/main.pyc", ".mypy_cache/3.11/app.json", "build/engine/engine.so", "manta.egg-info/PKG-INFO"),
+    )
+    taken = {"app/main.py", "serve_deployments/openapi.yaml"}
+    write_tree(checkout, dict.fromkeys((*left_out, *taken), b"content"))
+    for ignore in (".rayignore", ".gitignore"):
+        shutil.copyfile(ROOT / ignore, checkout / ignore)
+    assert packaged(checkout, tmp_path / "package.zip") - {".rayignore", ".gitignore"} == taken
 
 
 @pytest.mark.parametrize(
@@ -122,25 +103,18 @@ def test_all_of_a_run_is_in_its_one_mlflow_run(pipeline_run: PipelineRun) -> Non
     from mlflow import MlflowClient
 
     home = pipeline_run.home
+    assert tracking_runs(home, "pipeline-digits") == ["FINISHED"]
     record = RunRecords(home).find("pipeline-digits")
     folder, client = home.runs / record.name, MlflowClient(f"sqlite:///{home.mlflow_database}")
     logged = {file.path for file in client.list_artifacts(record.run_id)}
     reported = {"curves.png", "confusion.png", "classes.csv", "mistakes.png"}
     assert reported <= logged
     assert reported <= {path.name for path in folder.iterdir()}
-    assert any(name.startswith("bundle-") for name in logged)
+    bundle = Path(pipeline_run.result["artifacts"]).name
+    assert bundle.startswith("bundle-")
+    assert bundle in logged
     assert "-m train_jobs.pipeline --data digits --epochs 6 --run pipeline-digits" in record.settings["command"]
     assert [each.step for each in client.get_metric_history(record.run_id, "val_accuracy")] == [1, 2, 3, 4, 5, 6]
     assert record.metrics["system/system_memory_usage_megabytes"] > 0
     with (folder / "classes.csv").open(encoding="utf-8", newline="") as file:
         assert [row["label"] for row in csv.DictReader(file)] == list("0123456789")
-
-
-def tracking_runs(home: Home, name: str) -> list[str]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home.mlflow_database}")
-    experiment = client.get_experiment_by_name("manta")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
-    return [run.info.status for run in runs]

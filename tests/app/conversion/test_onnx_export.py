@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from app.conversion.onnx_export import export_onnx
 from app.errors import MantaError
 from app.inference import OnnxClassifier
 from app.models import ImageClassifier, ServingModel, build_classifier, to_floats
-from tests.app.tiny_data import one_thread
+
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 MANIFEST = Manifest(
     name="pets",
@@ -28,12 +28,6 @@ MANIFEST = Manifest(
     input=InputSpec(height=16, width=12, resize="area"),
     created="2026-01-01T00:00:00+00:00",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")
