@@ -30,6 +30,9 @@ LOG_EVERY_S = 10.0
 """What was reported since is lost to MLflow, not to the trial, when a sweep is interrupted."""
 
 
+Status = Literal["FINISHED", "FAILED"]
+
+
 class TrialRecords(Callback):
     """Called in the driver, the only writer of MLflow. A sweep goes on while that cannot be reached."""
 
@@ -37,16 +40,24 @@ class TrialRecords(Callback):
         self._home, self._sweep = home, sweep
         self._run_ids: dict[str, str] = {}
         self._ended: set[str] = set()
+        self._to_end: dict[str, Status] = {}
+        """Of trials that ended while MLflow could not be told."""
         self._logged = time.monotonic()
         self._waiting: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         """(epoch, metrics) of each trial that are still to be logged."""
 
     def get_state(self) -> dict[str, Any]:
         """Kept by Ray Tune with its own state, for a sweep that goes on."""
-        return {"run_ids": self._run_ids, "ended": self._ended, "waiting": dict(self._waiting)}
+        return {
+            "run_ids": self._run_ids,
+            "ended": self._ended,
+            "to_end": self._to_end,
+            "waiting": dict(self._waiting),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._run_ids, self._ended = state["run_ids"], state["ended"]
+        self._to_end = state.get("to_end", {})
         self._waiting.update(state.get("waiting", {}))
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -65,7 +76,7 @@ class TrialRecords(Callback):
             self._logged = time.monotonic()
             with recording():
                 self._run_id(trial)
-                self._log()
+                self._catch_up()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         failed = read_failure(self._sweep.trial(trial.trial_id, trial.config).failure_file)
@@ -74,11 +85,22 @@ class TrialRecords(Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._end(trial, "FAILED")
 
-    def _log(self) -> None:
+    def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
+        """The last chance for what MLflow could not be told before."""
+        with recording():
+            for trial in trials:
+                if trial.trial_id in self._waiting or trial.trial_id in self._to_end:
+                    self._run_id(trial)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
         """All at once: a transaction for each epoch would hold up every trial, where epochs are short."""
         for trial_id in self._waiting.keys() & self._run_ids.keys():
             self._registry.log_history(self._run_ids[trial_id], self._waiting[trial_id])
             del self._waiting[trial_id]
+        for trial_id in self._to_end.keys() & self._run_ids.keys():
+            self._registry.end_run(self._run_ids[trial_id], self._to_end[trial_id])
+            del self._to_end[trial_id]
 
     def _run_id(self, trial: TuneTrial) -> str:
         """Of the trial's MLflow run. What is known of it may be older than the run, when the sweep was interrupted."""
@@ -94,11 +116,11 @@ class TrialRecords(Callback):
         """Opened when needed: Ray Tune pickles this object, and a database connection cannot be."""
         return _registry(self._home)
 
-    def _end(self, trial: TuneTrial, status: Literal["FINISHED", "FAILED"]) -> None:
+    def _end(self, trial: TuneTrial, status: Status) -> None:
+        self._to_end[trial.trial_id] = status
         with recording():
-            run_id = self._run_id(trial)
-            self._log()
-            self._registry.end_run(run_id, status)
+            self._run_id(trial)
+            self._catch_up()
         self._ended.add(trial.trial_id)
         chosen = "  ".join(f"{name}={short(value)}" for name, value in trial.config.items())
         ended = described(self._sweep.trial(trial.trial_id, trial.config))

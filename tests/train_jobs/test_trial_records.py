@@ -150,6 +150,22 @@ def test_metrics_wait_for_a_registry_that_is_away(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("missed", ["log_history", "end_run"])
+def test_how_the_last_trial_ended_is_told_when_the_registry_is_back(
+    home: Home, registry: Registry, sweep: Sweep, failing_once: Callable[[str], None], missed: str
+) -> None:
+    """No further report comes; what is open when the sweep ends would count as interrupted."""
+    records, trial = TrialRecords(home, sweep), trial_named("t1")
+    start(records, trial)
+    report(records, trial, 1)
+    failing_once(missed)
+    records.on_trial_complete(0, [], trial)
+    run = run_of(registry, sweep, "search-t1")
+    assert status(registry, run) == "RUNNING"
+    records.on_experiment_end([trial])
+    assert (status(registry, run), logged(registry, run)) == ("FINISHED", [(1, 0.1)])
+
+
 def test_a_run_that_could_not_be_opened_is_opened_later(
     home: Home, registry: Registry, sweep: Sweep, at_once: None, failing_once: Callable[[str], None]
 ) -> None:
@@ -179,4 +195,4 @@ def test_what_waits_outlasts_an_interruption(
 def test_a_state_from_before_metrics_could_wait(home: Home, sweep: Sweep) -> None:
     records = TrialRecords(home, sweep)
     records.set_state({"run_ids": {"t1": "run"}, "ended": {"t1"}})
-    assert records.get_state() == {"run_ids": {"t1": "run"}, "ended": {"t1"}, "waiting": {}}
+    assert records.get_state() == {"run_ids": {"t1": "run"}, "ended": {"t1"}, "to_end": {}, "waiting": {}}
