@@ -67,7 +67,8 @@ def test_every_option_is_explained() -> None:
 
 def test_the_documentation_has_every_option_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "DEPLOYMENT.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
+    table = text.partition("| option | default |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", table, re.MULTILINE))
     defaults = {name: field.default for name, field in ServiceOptions.model_fields.items()}
     assert rows == {
         name: "none" if default == () else str(default).removesuffix(".0") for name, default in defaults.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
+import train_jobs.cores
 from app.config import CPU
 from app.errors import ClusterError
 from app.settings import SweepSettings, TrainSettings
@@ -22,7 +23,7 @@ ClusterOf = Callable[..., None]
 
 @pytest.fixture
 def cluster_of(monkeypatch: pytest.MonkeyPatch) -> ClusterOf:
-    """Makes Ray tell of a cluster of that many logical CPUs and GPUs, on machines of so many cores."""
+    """Makes Ray tell of a cluster of so many logical CPUs and GPUs, on machines of so many cores: this is the first."""
 
     def make(
         cpus: float, gpus: float = 0, *, cores: int = 64, nodes: int = 1, dead: int = 0, free: float | None = None
@@ -32,8 +33,13 @@ def cluster_of(monkeypatch: pytest.MonkeyPatch) -> ClusterOf:
         # Ray leaves out what is wholly taken.
         rest = {**total, "CPU": cpus if free is None else free}
         monkeypatch.setattr(ray, "available_resources", lambda: {name: left for name, left in rest.items() if left})
-        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}] * nodes + [{"Alive": False}] * dead)
-        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        listed = [
+            {"NodeID": str(number), "Alive": number < nodes, "Resources": {"CPU": float(cores) if number else cpus}}
+            for number in range(nodes + dead)
+        ]
+        monkeypatch.setattr(ray, "nodes", lambda: listed)
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "0"))
+        monkeypatch.setattr(train_jobs.cores, "usable_cores", lambda: cores)
 
     return make
 
