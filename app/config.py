@@ -11,9 +11,12 @@ from app.errors import BadInput
 DEFAULT_HTTP_PORT = 8000
 
 
-def http_host() -> str:
-    """The interface the HTTP service listens on: loopback unless the user asks otherwise."""
-    return os.environ.get("MANTA_HTTP_HOST", "127.0.0.1")
+def http_host(otherwise: str | None = None) -> str:
+    """The interface the HTTP service listens on, `MANTA_HTTP_HOST`; loopback unless the user asks otherwise.
+
+    otherwise: where it listens already.
+    """
+    return os.environ.get("MANTA_HTTP_HOST") or otherwise or "127.0.0.1"
 
 
 def grpc_port() -> int | None:

@@ -114,11 +114,23 @@ class Plan:
         return [name for name in self.before if name not in self.after]
 
 
+def service_address(state: ServeState, port: int | None = None) -> Address:
+    """Where the service is to listen: as the user asks, else as it does already, else as by default."""
+    return Address(
+        host=http_host(state.host),
+        port=port or state.port or DEFAULT_HTTP_PORT,
+        grpc_port=grpc_port() or state.grpc_port,
+    )
+
+
 def start_serve(client: ServeClient, address: Address) -> None:
-    """Starts Serve's controller and proxy without an application, which a first deployment then does not wait for."""
+    """Starts Serve's controller and proxy without an application, which a first deployment then does not wait for.
+
+    Raises PortInUse, and ClusterError where a service listens elsewhere.
+    """
     state = client.state()
-    if state.port is None:
-        address.check_free()
+    _address(client, state, address)
+    if (state.host, state.port, state.grpc_port) != (address.host, address.port, address.grpc_port):
         client.put(address.document(()))
 
 
@@ -180,7 +192,7 @@ def put_live(
     bundle_uri: str,
     variant: str = "fp32",
     aliases: tuple[str, ...] = (),
-    port: int,
+    port: int | None,
     scale: Scale | None = None,
     options: Mapping[str, Any] | None = None,
     on_progress: Progress | None = None,
@@ -202,7 +214,7 @@ def put_live(
         placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
         return replaced(traffic, model, placed)
 
-    address = Address(port=port, grpc_port=grpc_port() or client.state().grpc_port)
+    address = service_address(client.state(), port)
     change(
         client,
         home,
@@ -222,11 +234,6 @@ def service_url(host: str | None, port: int) -> str:
     loopback = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
     reached = loopback.get(host, host)
     return f"http://[{reached}]:{port}" if reached and ":" in reached else f"http://{reached}:{port}"
-
-
-def service_port(client: ServeClient, wanted: int | None) -> int:
-    """The port that was asked for, else that of the service that runs, else the default."""
-    return wanted or client.state().port or DEFAULT_HTTP_PORT
 
 
 def plan_change(

@@ -129,9 +129,8 @@ def job_environment(home: Home) -> dict[str, str]:
     variables = {"MANTA_HOME": str(home.root.resolve()), "PYTHONUNBUFFERED": "1", "MANTA_GIT_COMMIT": git_commit()}
     if engine := find_engine():  # lies outside what travels with a job
         variables["MANTA_ENGINE"] = str(engine)
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        variables["MLFLOW_TRACKING_URI"] = uri
-    return variables
+    passed_on = ("MLFLOW_TRACKING_URI", "MANTA_HTTP_HOST", "MANTA_GRPC_PORT")
+    return variables | {name: value for name in passed_on if (value := os.environ.get(name))}
 
 
 def git_commit() -> str:

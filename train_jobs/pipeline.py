@@ -15,7 +15,7 @@ from app.options import run_job
 from app.registry import CHAMPION, ModelVersion, Registry
 from app.settings import PipelineSettings, TrainSettings
 from app.settings.parts import part
-from cluster.deployment import Address, put_live, service_port, start_serve
+from cluster.deployment import put_live, service_address, start_serve
 from cluster.serve_client import ServeClient
 from train_jobs.job import Stopwatch, connect, finish, say
 from train_jobs.train import TrainedVersion, train
@@ -29,12 +29,12 @@ def main(settings: PipelineSettings) -> None:
     total = Stopwatch()
     # First: a port in use stops the job now and not after the training; and Serve starts meanwhile.
     serve = ServeClient(job.dashboard_url)
-    port = service_port(serve, settings.port)
-    start_serve(serve, Address(port=port))
+    address = service_address(serve.state(), settings.port)
+    start_serve(serve, address)
     trained = train(part(settings, TrainSettings), job.home)
     require_learned(trained)
     watch = Stopwatch()
-    url, measured = put_live_and_check(serve, job.home, trained, port)
+    url, measured = put_live_and_check(serve, job.home, trained, address.port)
     serve_seconds = watch.restart()
     version = promote(trained, job.home)
     finish(

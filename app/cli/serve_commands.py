@@ -12,16 +12,16 @@ import yaml
 from app.cli.cluster_commands import Json, ray_hint
 from app.cli.output import Output
 from app.cli.session import session
-from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
+from app.config import Home
 from app.replicas import Replicas
 from app.service_options import ServiceOptions, parse_options
 from app.traffic_changes import replaced
 from app.traffic_file import TrafficFile
 from cluster import local
 from cluster.connection import connect, named_address
-from cluster.deployment import plan_change, put_live, service_port
+from cluster.deployment import plan_change, put_live, service_address
 from cluster.serve_client import ServeClient, ServeState
-from cluster.serve_document import ROUTER, Scale, build_document, place, with_traffic
+from cluster.serve_document import ROUTER, Scale, place, with_traffic
 
 if TYPE_CHECKING:
     from app.registry import ModelVersion
@@ -114,7 +114,7 @@ def serve(
             bundle_uri=found.bundle_uri,
             variant=variant,
             aliases=found.aliases,
-            port=service_port(client, port),
+            port=port,
             scale=scale,
             options=options,
         )
@@ -173,12 +173,7 @@ def document_text(
         traffic = replaced(before, version.name, placed)
     plan = plan_change(state, traffic.after(before), scale, options, version.version)
     router = with_traffic(plan.after[ROUTER], plan.traffic_after)
-    document = build_document(
-        {**plan.after, ROUTER: router}.values(),
-        host=http_host(),
-        port=port or state.port or DEFAULT_HTTP_PORT,
-        grpc_port=grpc_port() or state.grpc_port,
-    )
+    document = service_address(state, port).document({**plan.after, ROUTER: router}.values())
     return yaml.safe_dump(document, sort_keys=False)
 
 

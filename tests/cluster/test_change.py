@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -89,6 +90,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         deployment, "wait_until_answering", lambda _url, *, revision: revisions.append(revision), raising=True
     )
     return revisions
+
+
+def test_the_service_stays_where_it_listens_unless_told_otherwise(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for a pipeline, whose job has an environment of its own, and for a shell without the variable."""
+    state = dataclasses.replace(serve.state(), host="0.0.0.0", grpc_port=9000)
+    monkeypatch.setattr(serve, "state", lambda: state)
+    address = deployment.service_address(state)
+    assert (address.host, address.port, address.grpc_port) == ("0.0.0.0", 8000, 9000)
+    deployment.start_serve(serve, address)  # type: ignore[arg-type]
+    assert serve.documents == []
+    monkeypatch.setenv("MANTA_HTTP_HOST", "127.0.0.1")
+    with pytest.raises(ClusterError, match=r"already listens on 0\.0\.0\.0:8000, gRPC on 9000"):
+        deployment.start_serve(serve, deployment.service_address(state))  # type: ignore[arg-type]
 
 
 def change(serve: Serve, home: Home, make: Any) -> TrafficFile:

@@ -131,3 +131,11 @@ def test_a_result_that_is_not_json_is_shown() -> None:
     outcome = jobs._Follower(log, "id", "example", lines.append, 0.0).follow()  # type: ignore[arg-type]
     assert outcome.result is None
     assert lines == ["manta-result: {oops"]
+
+
+def test_a_job_knows_where_the_service_is_to_listen(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a pipeline would serve on loopback whatever the user asked for."""
+    monkeypatch.setenv("MANTA_HTTP_HOST", "0.0.0.0")
+    monkeypatch.setenv("MANTA_GRPC_PORT", "9000")
+    found = jobs.job_environment(home)
+    assert (found["MANTA_HTTP_HOST"], found["MANTA_GRPC_PORT"]) == ("0.0.0.0", "9000")
