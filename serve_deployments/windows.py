@@ -103,14 +103,14 @@ class Windows:
 
     def total(self) -> Tally:
         """Everything that was ever counted."""
-        return self._all().tally
+        return _sum(each.tally for each in self._everything())
 
     def statistics(self) -> dict[str, BatchStatistics]:
         """What the batchers of all routers did, by version."""
-        return self._all().statistics
+        return summed([each.statistics for each in self._everything()])
 
-    def _all(self) -> Totals:
-        return _summed([self._others, *self._gone.values(), *map(_totals, self.reports)])
+    def _everything(self) -> list[Totals]:
+        return [self._others, *self._gone.values(), *map(_totals, self.reports)]
 
     def last(self, seconds: float, now: float) -> Tally:
         return _sum(window.last(seconds, now) for window in self._routers.values())
