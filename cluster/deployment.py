@@ -207,12 +207,9 @@ def put_live(
     """
 
     def as_champion(traffic: TrafficFile, running: Mapping[str, Mapping[str, Any]]) -> TrafficFile:
-        live = traffic.champion
-        wanted = (model, version, bundle_uri, variant)
-        if live is not None and (traffic.model, live.version, live.bundle_uri, live.variant) == wanted:
-            return traffic
-        placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
-        return replaced(traffic, model, placed)
+        return with_champion(
+            traffic, running, model, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases
+        )
 
     address = service_address(client.state(), port)
     change(
@@ -227,6 +224,24 @@ def put_live(
         check=check,
     )
     return address.url
+
+
+def with_champion(
+    traffic: TrafficFile,
+    running: Mapping[str, Mapping[str, Any]],
+    model: str,
+    *,
+    version: str,
+    bundle_uri: str,
+    variant: str,
+    aliases: tuple[str, ...],
+) -> TrafficFile:
+    """All traffic for this graph, as the champion; the same file where it is that already."""
+    live = traffic.champion
+    if live is not None and (traffic.model, *_graph(live)) == (model, version, bundle_uri, variant):
+        return traffic
+    placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
+    return replaced(traffic, model, placed)
 
 
 def service_url(host: str | None, port: int) -> str:

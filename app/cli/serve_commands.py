@@ -15,13 +15,12 @@ from app.cli.session import session
 from app.config import Home
 from app.replicas import Replicas
 from app.service_options import ServiceOptions, parse_options
-from app.traffic_changes import replaced
 from app.traffic_file import TrafficFile
 from cluster import local
 from cluster.connection import connect, named_address
-from cluster.deployment import plan_change, put_live, service_address
+from cluster.deployment import plan_change, put_live, service_address, with_champion
 from cluster.serve_client import ServeClient, ServeState
-from cluster.serve_document import ROUTER, Scale, place, with_traffic
+from cluster.serve_document import ROUTER, Scale, with_traffic
 
 if TYPE_CHECKING:
     from app.registry import ModelVersion
@@ -145,7 +144,11 @@ def variant_of(state: ServeState, version: ModelVersion) -> str:
     """The graph of this version that the champion runs; fp32 where the champion is another."""
     traffic = state.traffic or TrafficFile()
     live = traffic.champion
-    if live is None or (traffic.model, live.version, live.bundle_uri) != _identity(version):
+    if live is None or (traffic.model, live.version, live.bundle_uri) != (
+        version.name,
+        version.version,
+        version.bundle_uri,
+    ):
         return "fp32"
     return live.variant
 
@@ -160,22 +163,16 @@ def document_text(
 ) -> str:
     """The Serve config as YAML that `manta serve` arrives at from this state: what was set of it before stays."""
     before = state.traffic or TrafficFile()
-    live = before.champion
-    traffic = before
-    if live is None or (before.model, live.version, live.bundle_uri, live.variant) != (*_identity(version), variant):
-        placed = place(
-            state.declared,
-            version=version.version,
-            bundle_uri=version.bundle_uri,
-            variant=variant,
-            aliases=version.aliases,
-        )
-        traffic = replaced(before, version.name, placed)
+    traffic = with_champion(
+        before,
+        state.declared,
+        version.name,
+        version=version.version,
+        bundle_uri=version.bundle_uri,
+        variant=variant,
+        aliases=version.aliases,
+    )
     plan = plan_change(state, traffic.after(before), scale, options, version.version)
     router = with_traffic(plan.after[ROUTER], plan.traffic_after)
     document = service_address(state, port).document({**plan.after, ROUTER: router}.values())
     return yaml.safe_dump(document, sort_keys=False)
-
-
-def _identity(version: ModelVersion) -> tuple[str, str, str]:
-    return version.name, version.version, version.bundle_uri
