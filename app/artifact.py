@@ -5,6 +5,7 @@
     *.tflite         TFLite files of the same signature, where they were asked for and passed their gates
     checkpoint.pt    weights only
     selftest.*       an image and the graphs' answers to it (`app/self_test.py`)
+    reference.json   what held-out images look like and how they were answered (`app/reference.py`)
     manifest.json    what the model is, where it comes from, and the sha256 of every file
 
 `manifest.json` carries the sha256 of its own text, and the part of it that does not depend on

@@ -45,6 +45,7 @@ class AdminApi:
             "/admin/traffic": {"GET": self._ask("traffic"), "PUT": self._put_traffic},
             "/admin/ab": {"GET": self._ask("ab")},
             "/admin/decisions": {"GET": self._ask("decisions")},
+            "/admin/drift": {"GET": self._ask("drift")},
             "/admin/operation": {"GET": self._operation},
             **{f"/admin/{kind}": {"POST": self._change(kind)} for kind in changes},
         }

@@ -19,17 +19,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import ray
 
 from app.config import Home
-from app.errors import ClusterError, Conflict, MantaError, NotFound
+from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound
 from app.traffic_changes import percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile, TrafficVersion
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
 from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.change_requests import ChangeRequest, parse
+from serve_deployments.drift_watch import DriftWatch
 from serve_deployments.experiment import Experiments
 from serve_deployments.guard import breach
 from serve_deployments.live_store import LiveStore
-from serve_deployments.metrics import render
+from serve_deployments.metrics import Gauges, render
 from serve_deployments.problem import status_and_detail
 from serve_deployments.registry_follower import LiveChampion, RegistryFollower, cause_of
 from serve_deployments.report import Instructions, Report
@@ -67,6 +68,8 @@ class Control:
         self._home = Home.from_env()
         self._store = LiveStore(self._home.live_database)
         self._experiments = Experiments(self._store)
+        self._drift = DriftWatch(self._store, args)
+        self._drift_gauges: Gauges = {}
         self._windows = Windows(self._store.counted(), keep_s=args.longest_window_s)
         self._started = time.monotonic()
         # The database has one writer, and so has the service.
@@ -98,6 +101,7 @@ class Control:
                 (5.0, self._refresh),
                 (5.0, self._keep_counts),
                 (60.0, self._forget),
+                (self._args.drift_every_s, self._watch_drift),
                 (300.0, self._catch_up),
             ):
                 self._in_background(self._repeat(period_s, step))
@@ -107,8 +111,8 @@ class Control:
     @_answers
     async def report(self, report: Report) -> Instructions:
         self._windows.add(report, time.monotonic())
-        if report.answers:
-            await self._in_database(self._store.add_answers, report.answers)
+        if report.answers or report.observations:
+            await self._in_database(self._store.add_answers, report.answers, report.observations)
         return Instructions(suspended=frozenset(self._suspended))
 
     @_answers
@@ -124,6 +128,7 @@ class Control:
         except ClusterError as error:
             logger.warning("counters will fall if control starts anew: %s", error)
         gauges = self._windows.gauges()
+        gauges |= self._drift_gauges
         gauges["manta_uptime_seconds", ()] = time.monotonic() - self._started
         traffic = await self._current_traffic()
         if traffic is not None:
@@ -156,6 +161,15 @@ class Control:
         """The comparison of the versions that users are assigned to, or were until the last test ended."""
         traffic = await self._live_traffic()
         return await self._in_database(self._experiments.compare, traffic)
+
+    @_answers
+    async def drift(self) -> dict[str, Any]:
+        """The champion's traffic against its bundle's reference."""
+        traffic = await self._live_traffic()
+        if traffic.champion is None:
+            raise BadInput("no version is the champion")
+        found = await self._in_database(self._drift.look, traffic.champion, traffic.model)
+        return dict(found.as_values())
 
     @_answers
     async def decisions(self) -> list[dict[str, Any]]:
@@ -304,6 +318,19 @@ class Control:
 
     async def _forget(self) -> None:
         await self._in_database(self._store.prune)
+
+    async def _watch_drift(self) -> None:
+        champion = self._traffic.champion if self._traffic is not None else None
+        if self._traffic is None or champion is None:
+            self._drift_gauges = {}
+            return
+        try:
+            found = await self._in_database(self._drift.look, champion, self._traffic.model)
+        except BadInput:  # there is nothing to compare with, which whoever asks for drift is told
+            self._drift_gauges = {}
+            return
+        self._drift_gauges = found.gauges()
+        await self._in_database(self._drift.follow, champion, found)
 
     async def _guard_all(self) -> None:
         if self._traffic is not None:

@@ -1,6 +1,6 @@
-"""What `control` keeps on disk, in one SQLite file: answers, feedback, counts of routers that are gone, decisions.
+"""What `control` keeps on disk, in one SQLite file: answers, feedback, observations, counts of routers, decisions.
 
-Bounded: answers are kept for a day, and the newest million of them at most.
+Bounded: answers are kept for a day, observations for a week, and of both the newest at most.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ClusterError
+from serve_deployments.observation import Observation
 from serve_deployments.report import LoggedAnswer
 from serve_deployments.windows import Counted
 
@@ -24,6 +25,8 @@ logger = logging.getLogger("ray.serve")
 
 KEEP_ANSWERS_S = 24 * 3600.0
 KEEP_ANSWERS = 1_000_000
+KEEP_OBSERVATIONS_S = 7 * 24 * 3600.0
+KEEP_OBSERVATIONS = 200_000
 KEEP_PENDING_S = 60.0
 """Feedback may come before the router's report of the answer has."""
 
@@ -45,6 +48,11 @@ CREATE INDEX IF NOT EXISTS feedback_answered_at ON feedback (answered_at);
 CREATE TABLE IF NOT EXISTS pending (
     request_id TEXT NOT NULL, image_index INTEGER NOT NULL, label INTEGER NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (request_id, image_index)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS observations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, bundle_uri TEXT NOT NULL, prediction INTEGER NOT NULL,
+    confidence REAL NOT NULL, brightness REAL NOT NULL, contrast REAL NOT NULL, saturation REAL NOT NULL,
+    sharpness REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS observations_at ON observations (at);
 CREATE TABLE IF NOT EXISTS decisions (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
     why TEXT NOT NULL);
@@ -89,10 +97,14 @@ class LiveStore:
 
     # Answers and feedback
 
-    def add_answers(self, answers: Iterable[LoggedAnswer]) -> None:
-        """Repeated ones replace themselves. Feedback that waited for them is joined."""
+    def add_answers(self, answers: Iterable[LoggedAnswer], observations: Iterable[Observation] = ()) -> None:
+        """Repeated answers replace themselves. Feedback that waited for them is joined."""
         with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", answers)
+            database.executemany(
+                f"INSERT INTO observations ({', '.join(Observation._fields)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                observations,
+            )
             _join(database)
 
     def add_feedback(self, request_id: str, image_index: int, label: int) -> bool:
@@ -112,16 +124,31 @@ class LiveStore:
         )
         return {version: ArmCounts(n, correct) for version, n, correct in rows}
 
+    def observations(self, bundle_uri: str, since: float, *, most: int) -> list[Observation]:
+        """Of one bundle's answers; where there are more than `most`, every second, third, ... of them.
+
+        since: seconds since the epoch.
+        """
+        where = "FROM observations WHERE at >= ? AND bundle_uri = ?"
+        ((found,),) = self._read(f"SELECT count(*) {where}", (since, bundle_uri))
+        rows = self._read(
+            f"SELECT {', '.join(Observation._fields)} {where} AND number % ? = 0 ORDER BY number",
+            (since, bundle_uri, max(1, -(-found // most))),
+        )
+        return [Observation(*row) for row in rows]
+
     def prune(self) -> None:
         """Forgets what is too old or too much. Feedback stays: it is little, and an experiment may last for weeks."""
         now = time.time()
         with self._transaction() as database:
             database.execute("DELETE FROM pending WHERE at < ?", (now - KEEP_PENDING_S,))
             database.execute("DELETE FROM answers WHERE at < ?", (now - KEEP_ANSWERS_S,))
-            database.execute(
-                "DELETE FROM answers WHERE at < (SELECT at FROM answers ORDER BY at DESC LIMIT 1 OFFSET ?)",
-                (KEEP_ANSWERS,),
-            )
+            database.execute("DELETE FROM observations WHERE at < ?", (now - KEEP_OBSERVATIONS_S,))
+            for table, most in (("answers", KEEP_ANSWERS), ("observations", KEEP_OBSERVATIONS)):
+                database.execute(
+                    f"DELETE FROM {table} WHERE at < (SELECT at FROM {table} ORDER BY at DESC LIMIT 1 OFFSET ?)",
+                    (most,),
+                )
 
     # Decisions
 

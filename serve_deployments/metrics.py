@@ -57,6 +57,13 @@ GAUGES = {
     "manta_images_in_flight": Described("Images that were sent to a classifier.", ("version",)),
     "manta_breaker_open": Described("Routers that send a failing version no traffic.", ("version",)),
     "manta_cache_entries": Described("Entries of the result caches."),
+    "manta_drift_images": Described("Images that were looked at for drift.", ("version",)),
+    "manta_drift_psi": Described(
+        "Population stability index of a measure of the champion's traffic.", ("version", "measure")
+    ),
+    "manta_drifted": Described(
+        "1 where a measure of the champion's traffic is not what it was on held-out images.", ("version", "measure")
+    ),
     "manta_router_resident_memory_bytes": Described("Resident memory of all routers."),
     "manta_routers": Described("Routers that reported lately."),
     "manta_classifier_replicas": Described("Running replicas of a version.", ("version",)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from serve_deployments.batch_statistics import BatchStatistics
 from serve_deployments.metrics import Gauges, Tally
+from serve_deployments.observation import Observation
 
 INTERVAL_S = 1.0
 """Between two reports of a router."""
@@ -49,3 +50,5 @@ class Report:
     """Versions whose breaker is open there, and why."""
     answers: list[LoggedAnswer]
     """Those since the last report that arrived."""
+    observations: list[Observation] = field(default_factory=list)
+    """Likewise."""

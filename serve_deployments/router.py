@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -33,8 +34,9 @@ from serve_deployments.fleet import Deployed, Fleet
 from serve_deployments.grpc_api import GrpcApi, InferenceService
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness, openapi_json
 from serve_deployments.metrics import Gauges, Histogram, Tally
+from serve_deployments.observation import Observer
 from serve_deployments.report import LoggedAnswer, Report
-from serve_deployments.reporter import AnswerLog, Reporter
+from serve_deployments.reporter import Noted, Notes, Reporter
 from serve_deployments.request_body import Bodies
 from serve_deployments.request_log import RequestLog
 from serve_deployments.result_cache import ResultCache
@@ -55,7 +57,8 @@ class Service:
     def __init__(self, args: RouterArgs) -> None:
         self.tally = Tally()
         self.fleet = Fleet(args, self.tally)
-        self.answers = AnswerLog(args.max_logged_answers)
+        self.notes = Notes(args.max_logged_answers, math.ceil(args.observed_images_per_s))
+        self._observer = Observer(args.observed_images_per_s, self.notes.observations.add)
         self._decoder = Decoder(inline_pixels=args.inline_pixels, threads=args.decode_threads)
         self._answering = Answering(self.tally, challenger_timeout_s=args.challenger_timeout_s)
         self._shadow = ShadowTraffic(self.tally, max_images=args.max_shadow_images)
@@ -130,8 +133,11 @@ class Service:
     async def _ask(self, deployed: Deployed, assigned: Assigned, pixels: list[np.ndarray]) -> Asked:
         """And perhaps the shadow too, which nobody waits for. pixels: uint8 [H, W, 3] each, at the input size."""
         asked = await self._answering.ask(assigned, deployed.versions, deployed.assignment.champion, pixels)
+        if asked.arm not in TESTED or not pixels:
+            return asked
+        self._observer.see(deployed.versions[asked.rows[0].version].spec.bundle_uri, pixels, asked.rows)
         shadow = deployed.traffic.shadow
-        if shadow is not None and asked.arm in TESTED and pixels:
+        if shadow is not None:
             version = deployed.versions.get(shadow.version)
             if version is not None and asked.rows[0].version != shadow.version:  # a challenger may be the shadow too
                 self._shadow.copy(version, shadow.share, pixels, [row.probabilities for row in asked.rows])
@@ -145,7 +151,9 @@ class Service:
             if isinstance(row, Classified):
                 class_id = int(row.probabilities.argmax())
                 confidence = float(row.probabilities[class_id])
-                self.answers.add(LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now))
+                self.notes.answers.add(
+                    LoggedAnswer(caller.request_id, index, row.version, arm, class_id, confidence, now)
+                )
         return answer
 
     def labels(self) -> Sequence[str]:
@@ -172,7 +180,7 @@ class Service:
             gauges["manta_classifier_replicas", name] = float(version.running_replicas())
         return gauges
 
-    def report(self, router: str, answers: list[LoggedAnswer]) -> Report:
+    def report(self, router: str, noted: Noted) -> Report:
         fleet = self.fleet
         taken_out = {each.spec.version: each.breaker.reason for each in fleet.versions if each.breaker.is_open}
         return Report(
@@ -183,7 +191,8 @@ class Service:
             gauges=self.gauges(),
             statistics=summed([{each.spec.version: each.batcher.statistics} for each in fleet.versions]),
             taken_out=taken_out,
-            answers=answers,
+            answers=noted.answers,
+            observations=noted.observations,
         )
 
     def deployment(self) -> DeploymentView:
@@ -246,11 +255,11 @@ class Router(InferenceService):
         self._grpc = GrpcApi(self._service, max_images=args.max_images, max_bytes=args.max_body_bytes, log=log)
         openapi_json()  # parsed here, not while the first request waits
 
-        async def report(answers: list[LoggedAnswer]) -> None:
-            told = await control.report(self._service.report(replica, answers))
+        async def report(noted: Noted) -> None:
+            told = await control.report(self._service.report(replica, noted))
             self._service.fleet.suspend(told.suspended)
 
-        self._reporter = Reporter(self._service.answers, report)
+        self._reporter = Reporter(self._service.notes, report)
         self._reports: asyncio.Task[None] | None = None
         self._demand = RouterDemand(
             calls=lambda: self._service.batches().count,

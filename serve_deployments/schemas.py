@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from app.drift import CONSIDERABLE, FEWEST_IMAGES
 from app.service_options import ServiceOptions
 from app.strict_model import Strict
 
@@ -41,7 +42,15 @@ class ControlArgs(Strict):
     take_up_s: float = Field(default=5.0, ge=0, le=60)
     """Seconds in which every router has to report a change in effect; otherwise the answer names it."""
     longest_window_s: float = Field(default=600.0, gt=0)
-    """How far back windows reach."""
+    """How far back windows of counts reach."""
+    drift_every_s: float = Field(default=60.0, gt=0)
+    """Between two looks for drift."""
+    drift_window_s: float = Field(default=3600.0, gt=0, le=7 * 24 * 3600)
+    """How much of the traffic is compared with the bundle's reference."""
+    drift_images: int = Field(default=FEWEST_IMAGES, ge=1)
+    """Images in that window below which there is no drift."""
+    drift_psi: float = Field(default=CONSIDERABLE, gt=0)
+    """Population stability index from which on a change of a measure is drift, if chance does not explain it."""
 
 
 class RouterArgs(ServiceOptions):
@@ -63,6 +72,8 @@ class RouterArgs(ServiceOptions):
     """Copied images that may wait for a shadow; more are dropped."""
     max_logged_answers: int = Field(default=5000, ge=0)
     """Answers a second that feedback can be given to; beyond that they are left out."""
+    observed_images_per_s: float = Field(default=5.0, ge=0, le=1000)
+    """Images a second that are looked at for drift, by each router."""
     inline_pixels: int = Field(default=100_000, ge=0)
     """Requests with more pixels than this (all images together) are decoded in a thread.
 

@@ -21,6 +21,7 @@ from app.artifact import (
 from app.config import Home
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
+from app.reference import reference_of, write_reference
 from app.registry import CHAMPION, Registry
 from app.self_test import write_self_test
 
@@ -35,11 +36,13 @@ def write_colour_bundle(
     name: str = "colours",
     black_only: bool = False,
     self_test: bool = True,
+    reference: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Manifest:
     """probabilities = softmax(mean colour / 8), so that a pure image is answered with near certainty.
 
     black_only: the graph cannot be run on anything but black images, which a warm-up does not notice.
     self_test: with an image and the graph's answer to it; never for a graph that cannot be run on it.
+    reference: held-out images and what was answered to them; with none the bundle cannot be asked for drift.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = np.zeros((3, len(labels)), np.float32)
@@ -83,6 +86,8 @@ def write_colour_bundle(
         green[..., 1] = 12  # dark, so that the answer is not certain
         answer = OnnxClassifier(folder / MODEL_FILE).predict(green)[0]
         write_self_test(folder, green[0], labels[1], {"fp32": answer})
+    if reference is not None:
+        write_reference(folder, reference_of(*reference))
     variant = Variant(
         file=MODEL_FILE, bytes=(folder / MODEL_FILE).stat().st_size, accuracy=1.0, max_error=0.0, latency_ms={"1": 0.05}
     )

@@ -17,6 +17,7 @@ from app.cli import (
     job_commands,
     load_commands,
     model_commands,
+    monitor_commands,
     run_commands,
     serve_commands,
     traffic_commands,
@@ -38,6 +39,7 @@ for group in (
     model_commands,
     serve_commands,
     traffic_commands,
+    monitor_commands,
     load_commands,
     cluster_commands,
 ):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,18 +12,12 @@ import typer
 import yaml
 from rich.table import Table
 
-from app.admin_client import AdminClient
-from app.cli.cluster_commands import Json, url_of
+from app.cli.cluster_commands import Json
 from app.cli.output import Output
+from app.cli.running_service import Url, admin_client
 from app.config import Home
-from app.errors import BadInput, ClusterError
-from cluster.connection import connect
-from cluster.environment import read_admin_token
-from cluster.serve_client import ServeClient
+from app.errors import BadInput
 
-Url = Annotated[
-    str | None, typer.Option(help="The service. Unless given, the one on the cluster that runs.", metavar="URL")
-]
 Why = Annotated[str, typer.Option(help="For the log of decisions.")]
 
 
@@ -128,7 +120,7 @@ def traffic(
     if quality is not None:
         changes.append(("quality", {"quality": _quality(quality)}))
     if not changes:
-        with _client(url) as client:
+        with admin_client(url) as client:
             _show(client.get("traffic"), output)
     for place, (kind, values) in enumerate(changes):
         _change(kind, values, why, url, output, last=place == len(changes) - 1)
@@ -169,7 +161,7 @@ def ab(url: Url = None, json: Json = False) -> None:
     Example: manta ab
     """
     output = Output(as_json=json)
-    with _client(url) as client:
+    with admin_client(url) as client:
         comparison = client.get("ab")
     table = Table("version", "traffic", "feedback", "accuracy", "verdict", "more answers", box=None, pad_edge=False)
     champion = comparison["champion"]
@@ -199,7 +191,7 @@ def _change(
     def say(statuses: Mapping[str, str]) -> None:
         output.say(", ".join(f"{name} is {status}" for name, status in statuses.items()))
 
-    with _client(url) as client:
+    with admin_client(url) as client:
         done = client.change(kind, {**values, "who": f"manta, {getpass.getuser()}", "why": why}, on_progress=say)
     if warning := done.get("warning"):
         output.say(warning)
@@ -226,19 +218,6 @@ def _show(answer: Mapping[str, Any], output: Output) -> None:
         if router["problem"]:
             output.say(f"a router is still at revision {router['revision']}: {router['problem']}")
     output.result(dict(answer))
-
-
-@contextlib.contextmanager
-def _client(url: str | None) -> Iterator[AdminClient]:
-    """Raises ClusterError when no service runs and none is named."""
-    home = Home.from_env()
-    if url is None:
-        with contextlib.closing(ServeClient(connect(home).dashboard_url)) as serve:
-            url = url_of(serve.state())
-        if url is None:
-            raise ClusterError("nothing is served yet; put a version live with `manta serve`")
-    with contextlib.closing(AdminClient(url, os.environ.get("MANTA_ADMIN_TOKEN") or read_admin_token(home))) as client:
-        yield client
 
 
 def _named(version: str) -> dict[str, Any]:

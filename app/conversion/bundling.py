@@ -25,6 +25,7 @@ from app.gates import ACCURACY_LOSS_LIMIT, PARITY_LIMIT, VARIANT_LOSS_LIMIT, Gat
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ImageClassifier, ServingModel
+from app.reference import reference_of, write_reference
 from app.self_test import read_self_test, typical_image, write_self_test
 
 PARITY_BATCHES = (1, 7, 64)
@@ -87,6 +88,7 @@ def write_bundle(
     sample = typical_image(probabilities, test.labels)
     label = card.labels[test.labels[sample]]
     write_self_test(folder, test.images[sample], label, {FP32: candidate(test.images[sample : sample + 1])[0]})
+    write_reference(folder, reference_of(test.images, probabilities))
     variant = Variant(
         file=MODEL_FILE,
         bytes=(folder / MODEL_FILE).stat().st_size,

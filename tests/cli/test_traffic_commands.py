@@ -20,6 +20,7 @@ from cluster.ports import free_port
 from cluster.serve_client import ServeClient
 from tests.bundles import COLOURS, write_colour_bundle
 from tests.cli.manta import assert_refused, manta, manta_here, manta_json
+from tests.waiting import wait_for
 
 MODEL = "paints"
 
@@ -29,7 +30,7 @@ def home(cluster: LocalCluster, cluster_home: Home, tmp_path_factory: pytest.Tem
     """Its registry has versions 1 and 2 of a model, and 3 with other labels."""
     registry, folder = Registry(cluster_home), tmp_path_factory.mktemp("made")
     for name, labels in (("1", COLOURS), ("2", COLOURS), ("3", ("cyan", "magenta", "yellow"))):
-        manifest = write_colour_bundle(folder / name, name=MODEL, labels=labels)
+        manifest = write_colour_bundle(folder / name, name=MODEL, labels=labels, reference=held_out())
         registry.register(registry.start_run("made", {}), folder / name, manifest)
     return cluster_home
 
@@ -41,6 +42,13 @@ def url(home: Home, cluster: LocalCluster) -> Iterator[str]:
             yield manta_json(home, "serve", f"{MODEL}/1", "--port", client.state().port or free_port())["url"]
         finally:
             client.shutdown()
+
+
+def held_out() -> tuple[np.ndarray, np.ndarray]:
+    """Images, and what a model may have answered to them."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    return images, generator.dirichlet([1, 1, 1], 300).astype(np.float32)
 
 
 def champion(home: Home) -> str:
@@ -94,6 +102,25 @@ def test_shadow_and_qualities(home: Home, url: str, tmp_path: Path) -> None:
     assert manta_json(home, "traffic", "--shadow", "off")["traffic"]["shadow"] is None
     shown = manta(home, "traffic")
     assert "auto, fast" in shown.stdout
+
+
+def test_drift(home: Home, url: str) -> None:
+    """What control writes down of it, and when, tests/serve_deployments/test_drift_watch.py holds."""
+
+    def images() -> int:
+        asked(url)
+        return int(manta_json(home, "drift")["images"])
+
+    wait_for(lambda: images() >= 2)
+    found = manta_json(home, "drift")
+    assert (found["model"], found["version"], found["reference_images"]) == (MODEL, "1", 300)
+    shares = {each["name"]: each["live"] for each in found["measures"][0]["bins"]}
+    assert shares == {"red": 1, "green": 0, "blue": 0}
+    assert found["drifted"] == []
+    shown = manta(home, "drift")
+    assert shown.returncode == 0, shown.stderr
+    assert "too few images yet, 200 are needed" in shown.stdout
+    assert "saturation" in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.artifact import InputSpec, Manifest
+from app.drift import Bin, FeedbackDrift, MeasureDrift
 from app.errors import BadImage
 from app.imaging import RESIZE_RULE, encode_png
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.assignment import Caller
 from serve_deployments.decoder import Decoded, Decoder
 from serve_deployments.deployment_view import DeploymentView, VersionView
+from serve_deployments.drift_watch import Drift
 from serve_deployments.http_api import Answer, Classified, HttpApi, Readiness
 from serve_deployments.request_body import Bodies
 from serve_deployments.request_log import RequestLog
@@ -110,6 +112,19 @@ def _classified(image: Decoded | BadImage) -> Classified | BadImage:
     return Classified(brightness / brightness.sum(), image.shape, "7")
 
 
+DRIFT = Drift(
+    model="colours",
+    version="7",
+    since=0.0,
+    until=3600.0,
+    images=3,
+    fewest_images=200,
+    reference_images=10,
+    measures=(MeasureDrift("confidence", 0.1, 0.3, False, (Bin("at most 0.5", 0.0, 0.5), Bin("above 0.5", 1.0, 0.5))),),
+    feedback=FeedbackDrift(2, 0.5, 0.1, 0.9, 0.95, True),
+).as_values()
+
+
 class FakeControl:
     """Answers from a table, and remembers what it was asked. `failure` is raised instead when set."""
 
@@ -125,6 +140,7 @@ class FakeControl:
             "statistics": {},
             "ab": {"champion": {}, "contrasts": [], "since": 0.0},
             "decisions": [],
+            "drift": DRIFT,
         }
 
     async def call(self, method: str, *arguments: Any) -> Any:

@@ -7,8 +7,10 @@ import dataclasses
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.config import Home
@@ -18,9 +20,11 @@ from cluster.serve_client import ServeState
 from serve_deployments import control as control_module
 from serve_deployments.control import Control
 from serve_deployments.metrics import Tally
+from serve_deployments.observation import Observation
 from serve_deployments.report import Instructions, LoggedAnswer, Report
 from serve_deployments.schemas import ControlArgs
 from serve_deployments.windows import Windows
+from tests.bundles import write_colour_bundle
 from tests.serve_deployments.full_disk import full_disk
 
 
@@ -54,6 +58,7 @@ async def control(home: Home, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     control._serve.live = TRAFFIC  # type: ignore[attr-defined]
     await control._know(TRAFFIC)
     yield control
+    control._database.shutdown()
     control._store.close()
 
 
@@ -162,6 +167,33 @@ async def test_a_step_that_fails_does_not_keep_the_others_from_being_done(
     for task in control._tasks:
         task.cancel()
     await asyncio.gather(*control._tasks, return_exceptions=True)
+
+
+# Drift
+
+
+async def test_drift_is_in_the_metrics_and_among_the_decisions(control: Control, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 128, (300, 8, 8, 3), dtype=np.uint8)
+    write_colour_bundle(tmp_path / "1", reference=(images, generator.dirichlet([1, 1, 1], 300)))
+    champion = version("1").model_copy(update={"bundle_uri": str(tmp_path / "1")})
+    await control._know(replaced(TrafficFile(), "colours", champion))
+    bright = Observation(time.time(), champion.bundle_uri, 0, 0.7, 250.0, 30.0, 30.0, 30.0)
+    assert "error" not in await control.report(dataclasses.replace(report("r"), observations=[bright] * 300))
+    await control._watch_drift()
+    told = (await control.metrics())["result"].decode()
+    assert 'manta_drift_images{version="1"} 300.0' in told
+    assert 'manta_drifted{measure="brightness",version="1"} 1.0' in told
+    (decision,) = (await control.decisions())["result"]
+    assert (decision["who"], decision["what"]) == ("drift", "colours/1 sees other images than it was measured on")
+
+    # A champion that says nothing of held-out images is compared with nothing.
+    write_colour_bundle(tmp_path / "2")
+    await control._know(
+        replaced(TrafficFile(), "colours", version("2").model_copy(update={"bundle_uri": str(tmp_path / "2")}))
+    )
+    await control._watch_drift()
+    assert "manta_drifted{" not in (await control.metrics())["result"].decode()
 
 
 # Guardrails

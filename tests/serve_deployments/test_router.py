@@ -18,6 +18,7 @@ from serve_deployments import fleet as fleet_module
 from serve_deployments.assignment import Caller
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import Classified
+from serve_deployments.reporter import Noted
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
 from serve_deployments.served_version import most_waiting
@@ -286,7 +287,7 @@ async def test_the_champion_answers_for_a_challenger_that_fails(service: Service
     assert counted(service, "manta_fallbacks", "2", "breaker open") == 3
     assert counted(service, "manta_breaker_opened", "2") == 1
     assert "lost" in str(service.model_info()["versions"][1]["taken_out"])
-    assert "lost" in service.report("router", []).taken_out["2"]
+    assert "lost" in service.report("router", Noted([], [])).taken_out["2"]
 
 
 async def test_a_challenger_that_is_taken_out_is_tried_again(
@@ -459,11 +460,26 @@ async def test_the_champions_answer_is_not_cached_as_the_challengers(application
 async def test_every_answer_is_logged_for_feedback(service: Service, applications: Applications) -> None:
     await two_versions(service, applications)
     await service.classify([colour_png(2), b"no image", colour_png(1)], Caller("r7"))
-    logged = service.answers.take()
+    logged = service.notes.answers.take()
     assert [(each.request_id, each.image_index, each.version, each.arm, each.class_id) for each in logged] == [
         ("r7", 0, "2", "challenger", 2),
         ("r7", 2, "2", "challenger", 1),
     ]
+
+
+async def test_an_image_of_users_is_observed_now_and_then(service: Service, applications: Applications) -> None:
+    """Not those of a caller who chose the version: they are not what users send."""
+    await two_versions(service, applications)
+    await service.classify([colour_png(2)], Caller("r1", version="1"))
+    assert service.notes.observations.take() == []
+    for _ in range(3):
+        await service.classify([b"no image", colour_png(1)], ANYBODY)
+    (seen,) = service.notes.observations.take()
+    assert seen.bundle_uri == service.fleet["2"].spec.bundle_uri
+    assert seen.prediction == 1
+    assert seen.confidence > 0.99
+    looks = [seen.brightness, seen.contrast, seen.saturation, seen.sharpness]
+    assert looks == pytest.approx([0.587 * 255, 0, 255, 0], abs=0.01)
 
 
 async def test_a_version_unlike_the_champion_does_not_get_in(service: Service, applications: Applications) -> None:
@@ -506,7 +522,7 @@ async def test_pixels_are_assigned_degraded_copied_and_noted_as_files_are(
     assert counted(service, "manta_fallbacks", "2", "error") == 1
     with pytest.raises(ClusterError, match="lost"):
         await service.classify_pixels(pure(1), Caller("r3", version="2"))
-    logged = service.answers.take()
+    logged = service.notes.answers.take()
     assert [(each.request_id, each.image_index, each.version, each.arm, each.class_id) for each in logged] == [
         ("r1", 0, "2", "challenger", 2),
         ("r1", 1, "2", "challenger", 0),
@@ -549,7 +565,7 @@ async def test_the_view_of_what_is_deployed(service: Service, applications: Appl
     view = service.deployment()
     assert (view.model, view.champion) == ("colours", "1")
     assert [version.version for version in view.versions] == ["1", "2"]
-    statistics = service.report("router", []).statistics
+    statistics = service.report("router", Noted([], [])).statistics
     assert {version: each.items for version, each in statistics.items()} == {"1": 0, "2": 2}, "a warm-up is not counted"
     assert view.find("colours").version == "1"
     assert view.find("colours", "2").problem is None

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 from serve_deployments.admin_api import AdminApi
 from serve_deployments.classifier_client import ClassifierClient
 from serve_deployments.http_api import HttpApi
+from serve_deployments.reporter import Noted
 from serve_deployments.request_body import Bodies
 from serve_deployments.router import Service
 from serve_deployments.schemas import RouterArgs
@@ -36,7 +37,7 @@ class ControlOf(FakeControl):
     async def call(self, method: str, *arguments: Any) -> Any:
         if method == "statistics":
             windows = Windows(Counted(), keep_s=60)
-            windows.add(self._service.report("router", []), 0)
+            windows.add(self._service.report("router", Noted([], [])), 0)
             return windows.statistics()
         return await super().call(method, *arguments)
 

@@ -22,6 +22,7 @@ from app.evaluate import accuracy
 from app.imaging import RESIZE_RULE
 from app.inference import OnnxClassifier
 from app.models import ImageClassifier, ServingModel, build_classifier
+from app.reference import REFERENCE_FILE, read_reference, reference_of
 from app.self_test import ANSWERS_FILE, IMAGE_FILE, read_self_test
 from app.settings import FitSettings
 from app.train_state import TrainState
@@ -55,10 +56,10 @@ def measured(folder: Path, trained: TrainState, dataset: Dataset) -> Measured:
 
 
 def test_a_bundle_is_complete(folder: Path, measured: Measured) -> None:
-    assert entries(folder) == [CHECKPOINT_FILE, MANIFEST_FILE, MODEL_FILE, ANSWERS_FILE, IMAGE_FILE]
+    assert entries(folder) == [CHECKPOINT_FILE, MANIFEST_FILE, MODEL_FILE, REFERENCE_FILE, ANSWERS_FILE, IMAGE_FILE]
     bundle = open_bundle(folder)
     assert bundle.manifest == measured.manifest
-    assert bundle.manifest.files.keys() == {CHECKPOINT_FILE, MODEL_FILE, ANSWERS_FILE, IMAGE_FILE}
+    assert bundle.manifest.files.keys() == {CHECKPOINT_FILE, MODEL_FILE, REFERENCE_FILE, ANSWERS_FILE, IMAGE_FILE}
 
 
 def test_the_self_test_is_one_of_the_test_images(folder: Path, measured: Measured, dataset: Dataset) -> None:
@@ -68,6 +69,10 @@ def test_the_self_test_is_one_of_the_test_images(folder: Path, measured: Measure
     assert test.label == LABELS[dataset.test.labels[place]]
     assert test.answers["fp32"] == pytest.approx(measured.probabilities[place], abs=1e-5)
     test.check("fp32", OnnxClassifier(folder / MODEL_FILE).predict(test.pixels[np.newaxis])[0])
+
+
+def test_the_reference_is_of_the_test_images(folder: Path, measured: Measured, dataset: Dataset) -> None:
+    assert read_reference(folder, measured.manifest) == reference_of(dataset.test.images, measured.probabilities)
 
 
 def test_what_the_manifest_says(folder: Path, measured: Measured) -> None:
