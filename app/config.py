@@ -9,6 +9,8 @@ from pathlib import Path
 from app.errors import BadInput
 
 DEFAULT_HTTP_PORT = 8000
+JOB_NICENESS = 10
+"""Of what trains or predicts in bulk, below the service's priority: it takes what the service leaves of a machine."""
 
 
 def http_host(otherwise: str | None = None) -> str:
@@ -90,6 +92,11 @@ class Home:
         return self.root / "mlartifacts"
 
     @property
+    def predictions(self) -> Path:
+        """Answers of `manta batch-predict`, where it was not told another place."""
+        return self.root / "predictions"
+
+    @property
     def promotion_log(self) -> Path:
         """One JSON object a line, only ever appended to."""
         return self.root / "promotions.jsonl"
@@ -128,6 +135,7 @@ class CpuShares:
     """
 
     train_worker: float = 0.5
+    predict_actor: float = 0.2
     trial: float = 0.05
     decode_task: float = 0.2
     conversion_task: float = 0.4

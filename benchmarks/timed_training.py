@@ -15,9 +15,9 @@ from app import checkpoint
 from app.checkpoint import EpochReport
 from app.cli.output import Output
 from app.cli.session import Session
+from app.config import JOB_NICENESS
 from app.errors import JobFailed
 from train_jobs.runs import open_run
-from train_jobs.worker import TRAINING_NICENESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def train_on_ray(session: Session, recipe: Recipe, *, workers: int, threads: int
 
 def train_alone(recipe: Recipe, *, threads: int, out: Path) -> TimedTraining:
     """The loop of app/training.py without Ray, at the priority that Ray's workers train with. Raises JobFailed."""
-    command = ["nice", "-n", str(TRAINING_NICENESS), sys.executable, "-m", "app.training"]
+    command = ["nice", "-n", str(JOB_NICENESS), sys.executable, "-m", "app.training"]
     submitted = time.time()
     ended = subprocess.run(
         [*command, *recipe.arguments, "--out", str(out)],

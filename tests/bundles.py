@@ -113,10 +113,10 @@ def tamper(folder: Path) -> None:
     write_manifest(folder, read_manifest(folder))
 
 
-def register_colours(home: Home, *, promoted: bool = True) -> None:
+def register_colours(home: Home, *, name: str = "colours", promoted: bool = True) -> None:
     """A registered version that was never trained; champion unless not `promoted`."""
     folder = home.root / "made"
-    manifest = write_colour_bundle(folder)
+    manifest = write_colour_bundle(folder, name=name)
     registry = Registry(home)
     version = registry.register(registry.start_run("made", {}), folder, manifest)
     if promoted:

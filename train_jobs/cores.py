@@ -12,6 +12,11 @@ def cluster_cores() -> int:
     return max(1, sum(_cores_by_node()))
 
 
+def tasks_at_once() -> int:
+    """One for each core of the cluster, and no more than it declares."""
+    return max(1, min(cluster_cores(), int(ray.cluster_resources().get("CPU", 1))))
+
+
 def threads_each(workers: int) -> int:
     """Torch threads of each of so many workers that train at once, spread evenly over the nodes."""
     cores = _cores_by_node()

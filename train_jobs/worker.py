@@ -15,6 +15,7 @@ import ray.train
 
 from app.allocator import keep_freed_memory
 from app.atomic_file import write_atomically
+from app.config import JOB_NICENESS
 from app.errors import BrokenBundle, Diverged, MantaError, NotFound
 from app.settings import FitSettings
 from train_jobs.failure import write_failure
@@ -24,8 +25,6 @@ from train_jobs.teachers import TeacherTask
 if TYPE_CHECKING:
     from app.train_state import TrainState
 
-TRAINING_NICENESS = 10
-"""Below the service's priority: a retraining on the same machine takes what the service leaves."""
 CHECKPOINT_PREFIX = "checkpoint_"
 """Ray Train names the folders of its checkpoints so, with the time behind it."""
 
@@ -80,7 +79,7 @@ def _train(task: WorkerTask) -> None:
     if not task.dataset.is_dir():
         raise NotFound(f"this node does not see {task.dataset}: MANTA_HOME has to be shared storage")
     torch.set_num_threads(task.threads)
-    os.nice(TRAINING_NICENESS)
+    os.nice(JOB_NICENESS)
     keep_freed_memory()
     device = get_device()
     with tempfile.TemporaryDirectory() as folder:

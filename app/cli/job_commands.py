@@ -1,13 +1,15 @@
-"""Verbs that make something of a trained model: pipeline, convert, compare, evaluate, cascade, verify."""
+"""Verbs that run a model, or make something of it: pipeline, convert, compare, evaluate, cascade, batch-predict."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from app.batch_prediction import check_format
 from app.cli.job_results import accuracy_rows, comparison_table, file_rows, mlflow_command, variants_table
 from app.cli.job_settings import Shown, absolute, prepared, resumable, typed
 from app.cli.output import Output
@@ -16,6 +18,7 @@ from app.config import DEFAULT_HTTP_PORT, http_host
 from app.errors import ClusterError
 from app.options import to_argv, with_options
 from app.settings import (
+    BatchPredictSettings,
     CascadeSettings,
     CompareSettings,
     ConvertSettings,
@@ -45,6 +48,11 @@ class EvaluateCommand(EvaluateSettings, Shown):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchPredictCommand(BatchPredictSettings, Shown):
+    pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareCommand(CompareSettings, Shown):
     pass
 
@@ -66,6 +74,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate")(with_options(EvaluateCommand)(evaluate))
     app.command("cascade")(with_options(CascadeCommand)(cascade))
     app.command("verify")(with_options(VerifyCommand)(verify))
+    app.command("batch-predict")(with_options(BatchPredictCommand)(batch_predict))
 
 
 def pipeline(settings: PipelineCommand) -> None:
@@ -166,6 +175,38 @@ def verify(settings: VerifyCommand) -> None:
     output = Output(as_json=settings.json)
     result = measured("train_jobs.verify", settings, VerifySettings, output)
     output.next_commands(f"manta serve {result['version']}")
+    output.result(result)
+
+
+def batch_predict(settings: BatchPredictCommand) -> None:
+    """Classify every image of a folder or zip, in parallel on the cluster, into one file.
+
+    Files that cannot be read have a row that says why. The file appears under its name once it is complete.
+
+    Example: manta batch-predict photos@champion holiday/ --out holiday.csv
+    """
+    output = Output(as_json=settings.json)
+    # A job's working directory is not the user's.
+    settings = dataclasses.replace(
+        settings,
+        images=str(Path(settings.images).expanduser().absolute()),
+        out=str(Path(settings.out).expanduser().absolute()) if settings.out else None,
+    )
+    if settings.out:
+        check_format(Path(settings.out))
+    with session(output) as running:
+        result = running.run_job("train_jobs.batch_predict", to_argv(settings, BatchPredictSettings), output)
+    most = sorted(result["classes"].items(), key=lambda each: -each[1])[:5]
+    output.facts(
+        f"{result['images']:,} images, {result['version']}",
+        [
+            ("images/s", f"{result['images_per_s']:,.0f}"),
+            ("most frequent", ", ".join(f"{label} {count:,}" for label, count in most if count)),
+            ("unreadable", f"{result['failed']:,}"),
+            ("answers", result["out"]),
+        ],
+    )
+    output.next_commands(f"head {result['out']}" if not result["out"].endswith(".parquet") else f"ls {result['out']}")
     output.result(result)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from app.batch_prediction import IMAGE_SUFFIXES
 from app.cli.cluster_commands import Json
 from app.cli.output import Output
 from app.config import Home
@@ -16,8 +17,6 @@ from app.errors import BadInput
 
 if TYPE_CHECKING:
     from app.models.summary import LayerRow
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,7 +3,14 @@
 Light on purpose: the command line imports this without importing torch.
 """
 
-from app.settings.conversion import CascadeSettings, CompareSettings, ConvertSettings, EvaluateSettings, VerifySettings
+from app.settings.conversion import (
+    BatchPredictSettings,
+    CascadeSettings,
+    CompareSettings,
+    ConvertSettings,
+    EvaluateSettings,
+    VerifySettings,
+)
 from app.settings.data import DataSettings
 from app.settings.fit import DEFAULT_ARCHITECTURE, FitSettings
 from app.settings.names import default_model_name, default_run_name, short
@@ -21,6 +28,7 @@ from app.settings.training import (
 __all__ = [
     "DEFAULT_ARCHITECTURE",
     "RECIPES",
+    "BatchPredictSettings",
     "CascadeSettings",
     "CompareSettings",
     "ConvertSettings",

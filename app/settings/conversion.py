@@ -53,6 +53,28 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchPredictSettings:
+    """One classification of many images."""
+
+    version: str
+    """A version: name/3, name@champion, or name for its champion."""
+    images: str
+    """A folder or zip, with images in it or in its folders."""
+    out: str | None = None
+    """File for the answers: .csv, .jsonl or .parquet. Unless given, a CSV below MANTA_HOME/predictions."""
+    variant: str = "fp32"
+    """Which graph of the bundle."""
+    top_k: int = 1
+    """Answers for each image."""
+    workers: int | None = None
+    """Processes that decode and predict, on one thread each. Unless given, one for each core."""
+
+    def __post_init__(self) -> None:
+        require(self.top_k >= 1, f"--top-k must be at least 1, not {self.top_k}")
+        require(self.workers is None or self.workers >= 1, f"--workers must be at least 1, not {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifySettings:
     """One verification job."""
 

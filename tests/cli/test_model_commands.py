@@ -104,7 +104,20 @@ def test_status_without_a_cluster_is_an_answer_not_an_error(home: Home) -> None:
 
 
 VERBS = (
-    *("pipeline", "train", "sweep", "distill", "prune", "runs", "convert", "compare", "evaluate", "cascade", "verify"),
+    *(
+        "pipeline",
+        "train",
+        "sweep",
+        "distill",
+        "prune",
+        "runs",
+        "convert",
+        "compare",
+        "evaluate",
+        "cascade",
+        "verify",
+        "batch-predict",
+    ),
     *("models", "versions", "predict", "serve", "benchmark", "up", "down", "status"),
     *("deploy", "undeploy", "traffic", "promote", "rollback", "ab", "drift"),
 )
