@@ -78,6 +78,16 @@ def promoted(traffic: TrafficFile, version: str) -> TrafficFile:
     return _changed(traffic, versions=versions, shadow=_shadow_besides(traffic, version), former=former.version)
 
 
+def automatic(traffic: TrafficFile, version: str, decides_itself: bool) -> TrafficFile:
+    """Whether feedback decides about this version without asking anybody. Raises NotFound."""
+    _get(traffic, version)
+    versions = [
+        each.model_copy(update={"automatic": decides_itself}) if each.version == version else each
+        for each in traffic.versions
+    ]
+    return _changed(traffic, versions=versions)
+
+
 def stopped(traffic: TrafficFile, version: str) -> TrafficFile:
     """A challenger without traffic: it stays deployed, and the champion gets its share."""
     return weighted(traffic, {version: 0.0})
@@ -126,7 +136,7 @@ def _shared(traffic: TrafficFile, versions: Iterable[TrafficVersion]) -> list[Tr
 
 def _as_champion(version: TrafficVersion, weight: float) -> TrafficVersion:
     aliases = tuple(dict.fromkeys((CHAMPION, *version.aliases)))
-    return version.model_copy(update={"weight": weight, "aliases": aliases})
+    return version.model_copy(update={"weight": weight, "aliases": aliases, "automatic": False})
 
 
 def _without_champion(aliases: tuple[str, ...]) -> tuple[str, ...]:

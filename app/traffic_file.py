@@ -29,6 +29,8 @@ class TrafficVersion(Strict):
     aliases: tuple[str, ...] = ()
     weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Share of the traffic, relative to the other weights."""
+    automatic: bool = False
+    """Of a challenger: once feedback has decided, it becomes the champion or loses its traffic, and nobody is asked."""
 
 
 class Shadow(Strict):

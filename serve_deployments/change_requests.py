@@ -15,6 +15,7 @@ from app.replicas import Replicas
 from app.strict_model import Strict, first_complaint
 from app.traffic_changes import (
     added,
+    automatic,
     percent_of,
     promoted,
     removed,
@@ -76,6 +77,8 @@ class Deploy(_Request):
     """Percent of the traffic. Unless given, what it has: nothing, where it does not run yet."""
     shadow: float | None = Field(default=None, gt=0, le=1)
     """Share of the requests that it is asked a copy of."""
+    automatic: bool | None = None
+    """Feedback decides about it without asking anybody. Unless given, as it was; not for a new one."""
     replicas: int | str | None = None
     """A number, or a range such as 1:4 that follows the load."""
     threads: int | None = Field(default=None, ge=1)
@@ -89,6 +92,8 @@ class Deploy(_Request):
             return replaced(traffic, self.model, placed)
         share = percent_of(traffic).get(self.version, 0.0) if self.weight is None else self.weight
         after = added(traffic, placed, share)
+        known = {each.version: each.automatic for each in traffic.versions}.get(self.version, False)
+        after = automatic(after, self.version, known if self.automatic is None else self.automatic)
         if self.shadow is None:
             return after
         return shadowed(after, Shadow(version=self.version, share=self.shadow))

@@ -35,6 +35,7 @@ from serve_deployments.problem import status_and_detail
 from serve_deployments.registry_follower import LiveChampion, RegistryFollower, cause_of
 from serve_deployments.report import Instructions, Report
 from serve_deployments.schemas import ControlArgs
+from serve_deployments.verdicts import decision
 from serve_deployments.windows import Windows
 
 logger = logging.getLogger("ray.serve")
@@ -45,6 +46,7 @@ _TO_FOLLOW = "registry has to follow"
 _KEPT_OPERATIONS = 100
 _POLL_S = 0.1
 _RETRY_S = 1.0
+_DECISION_RETRY_S = 60.0
 
 Method = Callable[Concatenate["Control", P], Awaitable[Any]]
 
@@ -99,6 +101,7 @@ class Control:
             for period_s, step in (
                 (1.0, self._guard_all),
                 (5.0, self._refresh),
+                (5.0, self._decide),
                 (5.0, self._keep_counts),
                 (60.0, self._forget),
                 (self._args.drift_every_s, self._watch_drift),
@@ -351,6 +354,21 @@ class Control:
                 # Routers hear of it with their next report, though somebody else may be changing the service for long.
                 self._suspended[challenger.application] = why
                 self._in_background(self._stop(challenger, why))
+
+    async def _decide(self) -> None:
+        """Puts into effect what feedback has decided about challengers on which nobody is asked."""
+        traffic = self._traffic
+        if traffic is None or self._changing.locked() or not any(each.automatic for each in traffic.challengers):
+            return
+        comparison = await self._in_database(self._experiments.compare, traffic)
+        request = decision(traffic, comparison)
+        if request is None:
+            return
+        try:
+            await self._apply(request, lambda _statuses: None)
+        except MantaError as error:
+            logger.warning("%s (%s), but not yet: %s", request.what, request.why, error)
+            await asyncio.sleep(_DECISION_RETRY_S)
 
     async def _stop(self, challenger: TrafficVersion, why: str) -> None:
         """Takes its traffic for good, as soon as that can be done."""

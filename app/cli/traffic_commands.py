@@ -39,6 +39,13 @@ def deploy(
     shadow: Annotated[
         float | None, typer.Option(help="Share of the requests, above 0 to 1, that it is asked a copy of, unseen.")
     ] = None,
+    automatic: Annotated[
+        bool | None,
+        typer.Option(
+            help="Once feedback has decided, it becomes the champion, or loses its traffic, without asking anybody.",
+            show_default=False,
+        ),
+    ] = None,
     variant: Annotated[str, typer.Option(help="Which graph of the bundle: fp32, int8, fp16.")] = "fp32",
     replicas: Annotated[
         str | None, typer.Option(help="Classifier replicas; 1:4 follows the load.", metavar="N|MIN:MAX")
@@ -68,6 +75,7 @@ def deploy(
         "variant": variant,
         "weight": weight,
         "shadow": shadow,
+        "automatic": automatic,
         "replicas": replicas,
         "threads": threads,
     }
@@ -205,7 +213,8 @@ def _show(answer: Mapping[str, Any], output: Output) -> None:
     table = Table("version", "traffic", "aliases", "variant", "also", box=None, pad_edge=False)
     for version in file["versions"]:
         name = version["version"]
-        also = [f"shadow of {shadow['share']:.0%}"] if shadow and shadow["version"] == name else []
+        also = ["feedback decides"] if version["automatic"] and percent[name] else []
+        also += [f"shadow of {shadow['share']:.0%}"] if shadow and shadow["version"] == name else []
         also += [key for key in ("fast", "accurate") if quality[key] == name]
         also += [f"auto, {key}" for key in ("fast", "accurate") if quality["auto"] and quality["auto"][key] == name]
         also += ["ensemble"] if quality["ensemble"] and name in quality["ensemble"] else []

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from app.config import Home
-from app.traffic_changes import added, replaced, stopped
+from app.traffic_changes import added, automatic, replaced, stopped, weighted
 from app.traffic_file import TrafficFile, TrafficVersion
 from cluster.serve_client import ServeState
 from serve_deployments import control as control_module
 from serve_deployments.control import Control
 from serve_deployments.metrics import Tally
 from serve_deployments.observation import Observation
+from serve_deployments.registry_follower import LiveChampion
 from serve_deployments.report import Instructions, LoggedAnswer, Report
 from serve_deployments.schemas import ControlArgs
 from serve_deployments.windows import Windows
@@ -194,6 +195,86 @@ async def test_drift_is_in_the_metrics_and_among_the_decisions(control: Control,
     )
     await control._watch_drift()
     assert "manta_drifted{" not in (await control.metrics())["result"].decode()
+
+
+# Verdicts
+
+
+def judged(control: Control, version: str, arm: str, n: int, correct: int) -> None:
+    """This version answered so many images just now, and users told what they were."""
+    now = time.time()
+    rows = [(f"{version}-{number}", 0, version, arm, 0, int(number >= correct), now, now) for number in range(n)]
+    with control._store._transaction() as database:  # all at once: ten thousands take a minute one by one
+        database.executemany("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def on_trial(control: Control, *, decides_itself: bool = True) -> TrafficFile:
+    traffic: TrafficFile = automatic(TRAFFIC, "2", decides_itself)
+    control._serve.live = traffic  # type: ignore[attr-defined]
+    return traffic
+
+
+async def test_a_challenger_that_is_better_becomes_the_champion_where_nobody_wants_to_be_asked(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = asyncio.Event()
+
+    async def follow(champion: LiveChampion) -> None:
+        assert (champion.version, champion.who) == ("2", "A/B test")
+        followed.set()
+
+    monkeypatch.setattr(control._registry, "follow", follow)
+    await control._know(on_trial(control))
+    judged(control, "1", "champion", 300, 200)
+    judged(control, "2", "challenger", 150, 100)
+    await control._decide()
+    assert (await control.decisions())["result"] == [], "nothing is decided yet"
+    judged(control, "2", "challenger", 300, 290)
+    await control._decide()
+    assert followed.is_set()
+    assert control._traffic is not None
+    assert control._traffic.champion is not None
+    assert (control._traffic.champion.version, control._traffic.former) == ("2", "1")
+    assert not control._traffic.champion.automatic
+    (decided,) = (await control.decisions())["result"]
+    assert (decided["who"], decided["what"]) == ("A/B test", "version 2 is promoted to champion")
+    assert decided["why"].startswith("challenger better: +")
+    await control._decide()
+    assert len((await control.decisions())["result"]) == 1
+
+
+@pytest.mark.parametrize(("n", "correct", "why"), [(300, 180, "challenger worse: -"), (90_000, 85_500, "equivalent: ")])
+async def test_a_challenger_that_is_no_better_loses_its_traffic(
+    control: Control, n: int, correct: int, why: str
+) -> None:
+    await control._know(on_trial(control))
+    judged(control, "1", "champion", n, round(0.95 * n))
+    judged(control, "2", "challenger", n, correct)
+    await control._decide()
+    assert control._traffic is not None
+    assert control._traffic.weights == {"1": 100}
+    assert not control._traffic["2"].automatic, "a share that somebody gives it later is theirs to decide about"
+    (decided,) = (await control.decisions())["result"]
+    assert (decided["what"], decided["why"][: len(why)]) == ("version 2 gets no traffic any more", why)
+
+
+async def test_others_are_asked(control: Control) -> None:
+    await control._know(on_trial(control, decides_itself=False))
+    judged(control, "1", "champion", 300, 100)
+    judged(control, "2", "challenger", 300, 290)
+    await control._decide()
+    assert (await control.decisions())["result"] == []
+
+
+async def test_a_verdict_about_other_traffic_changes_nothing(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "_DECISION_RETRY_S", 0.0)
+    traffic = on_trial(control)
+    await control._know(traffic)
+    judged(control, "1", "champion", 300, 100)
+    judged(control, "2", "challenger", 300, 290)
+    control._serve.live = weighted(traffic, {"2": 10})  # type: ignore[attr-defined]
+    await control._decide()
+    assert (await control.decisions())["result"] == []
 
 
 # Guardrails
