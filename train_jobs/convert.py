@@ -20,7 +20,7 @@ from app.atomic_folder import scratch
 from app.config import Home
 from app.conversion.variants import FP32, parse_variants
 from app.datasets import Dataset
-from app.errors import BadInput
+from app.errors import BadInput, GateFailed
 from app.evaluation_report import write_evaluation_report
 from app.gates import VARIANT_LOSS_LIMIT
 from app.options import run_job
@@ -215,6 +215,12 @@ def convert_checkpoint(
     if converted.onnx_accuracy <= converted.baseline_accuracy:
         say(f"warning: {version.reference} has learned nothing yet: {converted.learned_nothing()}")
     return converted
+
+
+def require_learned(converted: ConvertedVersion) -> None:
+    """Raises GateFailed for a model that has learned nothing; it stays registered, without an alias."""
+    if converted.onnx_accuracy <= converted.baseline_accuracy:
+        raise GateFailed(f"{converted.version.reference} is not promoted: {converted.learned_nothing()}")
 
 
 def with_variants(

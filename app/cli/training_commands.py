@@ -1,4 +1,4 @@
-"""Verbs that train: train, sweep, distill, prune."""
+"""Verbs that train: train, sweep, distill, prune, retrain."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.table import Table
 
 from app.architecture_names import require_architecture
 from app.cli.job_results import accuracy_rows, file_rows, mlflow_command
-from app.cli.job_settings import Shown, prepared, resumable
+from app.cli.job_settings import Shown, absolute, prepared, resumable, typed
 from app.cli.output import Output
 from app.cli.session import session
 from app.options import to_argv, with_options
 from app.search_space import architectures, parse_space, read_files
-from app.settings import DistillSettings, PruneSettings, SweepSettings, TrainSettings, short
+from app.settings import DistillSettings, PruneSettings, RetrainSettings, SweepSettings, TrainSettings, short
+from cluster.jobs import git_commit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,11 +40,17 @@ class PruneCommand(PruneSettings, Shown):
     pass
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrainCommand(RetrainSettings, Shown):
+    pass
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("train")(with_options(TrainCommand)(train))
     app.command("sweep")(with_options(SweepCommand)(sweep))
     app.command("distill")(with_options(DistillCommand)(distill))
     app.command("prune")(with_options(PruneCommand)(prune))
+    app.command("retrain")(with_options(RetrainCommand)(retrain))
 
 
 def train(settings: TrainCommand) -> None:
@@ -115,6 +122,38 @@ def prune(settings: PruneCommand) -> None:
     run_training("train_jobs.prune", settings, PruneSettings)
 
 
+def retrain(settings: RetrainCommand) -> None:
+    """Train a version anew on the images there are now, and put the new one on trial beside it.
+
+    It is trained as the version was, has to be no worse on the new test images, and then answers a share of the users;
+    `manta ab` compares the two on feedback. With --if-drifted and --automatic it can be run every night.
+
+    Example: manta retrain photos@champion --data photos.zip --if-drifted --automatic
+    """
+    output = Output(as_json=settings.json)
+    settings = dataclasses.replace(settings, data=absolute(settings.data), git_commit=git_commit(), command=typed())
+    with session(output) as running:
+        result = running.run_job("train_jobs.retrain", to_argv(settings, RetrainSettings), output)
+    if not result["retrained"]:
+        output.next_commands("manta drift", f"manta retrain {settings.version}")
+        output.result(result)
+        return
+    show_trained(result, output)
+    output.facts(
+        "instead of " + result["replaces"],
+        [
+            ("accuracy on the same images", f"{result['former_accuracy']:.2%}"),
+            ("drift", "; ".join(result["drift"]) or "not asked about"),
+            ("on trial", f"{result['deployed']} at {settings.weight:g} %" if result["deployed"] else "no"),
+        ],
+    )
+    if result["deployed"]:
+        output.next_commands("manta ab", f"manta promote {result['deployed']}", f"manta undeploy {result['deployed']}")
+    else:
+        output.next_commands(f"manta deploy {result['version']} --weight 10", f"manta serve {result['version']}")
+    output.result(result)
+
+
 def run_training(
     module: str, settings: TrainCommand | DistillCommand | PruneCommand, kind: type[TrainSettings]
 ) -> None:
@@ -124,6 +163,9 @@ def run_training(
     with session(output) as running, resumable(settings, running.home.runs, output):
         result = running.run_job(module, to_argv(settings, kind), output)
     show_trained(result, output)
+    output.next_commands(
+        f"manta evaluate {result['version']}", f"manta serve {result['version']}", mlflow_command(result)
+    )
     output.result(result)
 
 
@@ -137,7 +179,4 @@ def show_trained(result: dict[str, Any], output: Output) -> None:
             ("training", f"{result['seconds']['train']:.1f} s, {result['epochs']} epochs"),
             ("curves", result["curves"]),
         ],
-    )
-    output.next_commands(
-        f"manta evaluate {result['version']}", f"manta serve {result['version']}", mlflow_command(result)
     )

@@ -21,6 +21,7 @@ from app.settings.training import (
     LoopSettings,
     PipelineSettings,
     PruneSettings,
+    RetrainSettings,
     RunSettings,
     TrainSettings,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "LoopSettings",
     "PipelineSettings",
     "PruneSettings",
+    "RetrainSettings",
     "RunSettings",
     "SweepSettings",
     "TrainSettings",

@@ -117,6 +117,42 @@ class DistillSettings(TrainSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RetrainSettings:
+    """Training a version anew, as it was trained, and putting the new one on trial beside it."""
+
+    version: str
+    """The version to train anew: name/3, name@champion, or name for its champion."""
+    data: str | None = None
+    """Images to train on, as in `manta train`. Unless given, where the version's own came from, as it is now."""
+    if_drifted: bool = False
+    """Only if the live champion's traffic has drifted (`manta drift`); otherwise nothing is done."""
+    warm_start: bool = False
+    """Begin with the version's weights, not with fresh ones."""
+    epochs: int | None = None
+    """Passes over the training images. Unless given, as many as before."""
+    workers: str | None = field(default=None, metadata={"metavar": "<int>|<least>:<most>"})
+    """Data-parallel training workers. Unless given, as before."""
+    max_loss: float = 0.5
+    """Points of test accuracy that the new version may lose against the one it replaces, on the new test images."""
+    weight: float = 10.0
+    """Percent of the users that the new version answers, where the version it replaces is live."""
+    automatic: bool = False
+    """Once feedback has decided, the new version becomes the champion or loses its traffic, and nobody is asked."""
+    why: str = ""
+    """For the log of decisions."""
+    git_commit: str = field(default="", metadata=HIDDEN)
+    """Recorded in the model's lineage; the `manta` command fills it in."""
+    command: str = field(default="", metadata=HIDDEN)
+    """The command line that asked for this, recorded with the run; the `manta` command fills it in."""
+
+    def __post_init__(self) -> None:
+        require(self.data != "", "--data must not be empty")
+        require(self.epochs is None or self.epochs >= 1, f"--epochs must be at least 1, not {self.epochs}")
+        require(0 <= self.max_loss < 100, f"--max-loss must be at least 0 and below 100 points, not {self.max_loss}")
+        require(0 <= self.weight < 100, f"--weight must be at least 0 and below 100 percent, not {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PruneSettings(TrainSettings):
     """Pruning a version, with fine-tuning on its own answers."""
 

@@ -116,7 +116,7 @@ VERBS = (
         "evaluate",
         "cascade",
         "verify",
-        "batch-predict",
+        *("batch-predict", "retrain"),
     ),
     *("models", "versions", "predict", "serve", "benchmark", "up", "down", "status"),
     *("deploy", "undeploy", "traffic", "promote", "rollback", "ab", "drift"),
