@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.ab_test import Verdict
 from app.errors import Conflict
 from app.traffic_changes import automatic, promoted, stopped
 from app.traffic_file import TrafficFile, TrafficVersion
-from cluster.deployment import Change
 from serve_deployments.change_requests import ChangeRequest, Running
 
 WHO = "A/B test"
@@ -34,7 +33,9 @@ def decision(traffic: TrafficFile, comparison: Mapping[str, Any]) -> ChangeReque
     return None
 
 
-def _made(seen: TrafficFile, challenger: TrafficVersion, *, better: bool) -> Change:
+def _made(
+    seen: TrafficFile, challenger: TrafficVersion, *, better: bool
+) -> Callable[[TrafficFile, Running], TrafficFile]:
     def make(live: TrafficFile, _running: Running) -> TrafficFile:
         if (live.champion, live.weights) != (seen.champion, seen.weights) or challenger not in live.challengers:
             raise Conflict("the traffic has changed since the verdict")

@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "benchmarks": set(ROOMS),
 }
 USE_THE_CLUSTER = {
-    "train_jobs": {"train_jobs.job", "train_jobs.ray_training", "train_jobs.pipeline"},
+    "train_jobs": {"train_jobs.job", "train_jobs.ray_training", "train_jobs.pipeline", "train_jobs.retrain"},
     "serve_deployments": {"serve_deployments.control", "serve_deployments.change_requests"},
 }
 HEAVY = {"torch", "mlflow"}
