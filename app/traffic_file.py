@@ -32,6 +32,11 @@ class TrafficVersion(Strict):
     automatic: bool = False
     """Of a challenger: once feedback has decided, it becomes the champion or loses its traffic, and nobody is asked."""
 
+    @property
+    def graph(self) -> tuple[str, str, str]:
+        """What answers: version, bundle and variant, whichever application runs it."""
+        return self.version, self.bundle_uri, self.variant
+
 
 class Shadow(Strict):
     """A version that is asked a copy of some requests. Its answers are compared and counted, and never returned."""

@@ -23,7 +23,7 @@ from app.artifact import local_folder, read_manifest
 from app.config import DEFAULT_HTTP_PORT, Home, grpc_port, http_host
 from app.errors import ClusterError
 from app.traffic_changes import replaced
-from app.traffic_file import TrafficFile, TrafficVersion
+from app.traffic_file import TrafficFile
 from cluster.ports import check_port_free
 from cluster.serve_client import Progress, ServeClient, ServeState, wait_until_answering
 from cluster.serve_document import (
@@ -107,7 +107,7 @@ class Plan:
     @property
     def moves_champion(self) -> bool:
         before, after = self.traffic_before.champion, self.traffic_after.champion
-        return after is not None and (before is None or _graph(before) != _graph(after))
+        return after is not None and (before is None or before.graph != after.graph)
 
     @property
     def dropped(self) -> list[str]:
@@ -238,7 +238,7 @@ def with_champion(
 ) -> TrafficFile:
     """All traffic for this graph, as the champion; the same file where it is that already."""
     live = traffic.champion
-    if live is not None and (traffic.model, *_graph(live)) == (model, version, bundle_uri, variant):
+    if live is not None and (traffic.model, *live.graph) == (model, version, bundle_uri, variant):
         return traffic
     placed = place(running, version=version, bundle_uri=bundle_uri, variant=variant, aliases=aliases)
     return replaced(traffic, model, placed)
@@ -305,10 +305,6 @@ def _check_alike(live: TrafficFile, traffic: TrafficFile) -> None:
     reference = read_manifest(local_folder(champion.bundle_uri))
     for served in new:
         check_alike(served.version, read_manifest(local_folder(served.bundle_uri)), champion.version, reference)
-
-
-def _graph(version: TrafficVersion) -> tuple[str, str, str]:
-    return version.version, version.bundle_uri, version.variant
 
 
 def _address(client: ServeClient, state: ServeState, wanted: Address | None) -> Address:

@@ -116,4 +116,4 @@ def _conditions(traffic: TrafficFile) -> str | None:
 
 
 def _graph(version: TrafficVersion) -> str:
-    return f"{version.version} {version.bundle_uri} {version.variant}"
+    return " ".join(version.graph)

@@ -72,13 +72,7 @@ class ServedVersion:
 
     def is_for(self, spec: TrafficVersion) -> bool:
         """Whether `spec` names the same graph in the same application; weight and aliases may differ."""
-        mine = self.spec
-        return (mine.version, mine.application, mine.bundle_uri, mine.variant) == (
-            spec.version,
-            spec.application,
-            spec.bundle_uri,
-            spec.variant,
-        )
+        return (self.spec.application, *self.spec.graph) == (spec.application, *spec.graph)
 
     async def warm_up(self) -> None:
         """The bundle's own image, or a black one, through the whole line.
