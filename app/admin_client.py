@@ -32,8 +32,12 @@ class AdminClient:
         self._client.close()
 
     def get(self, what: str, **query: str) -> Any:
-        """what: traffic, ab, decisions or operation."""
+        """what: traffic, ab, drift, decisions or operation."""
         return self._ask("GET", what, params=query)
+
+    def metrics(self) -> str:
+        """Prometheus text: what the whole service counted."""
+        return self._reply("GET", "/metrics").text
 
     def change(
         self,
@@ -59,8 +63,11 @@ class AdminClient:
         return dict(operation)
 
     def _ask(self, method: str, what: str, **arguments: Any) -> Any:
+        return self._reply(method, f"/admin/{what}", **arguments).json()
+
+    def _reply(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            reply = self._client.request(method, f"/admin/{what}", **arguments)
+            reply = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise ClusterError(f"no service answers at {self._url}: {error or type(error).__name__}") from error
         if reply.status_code == 401:
@@ -70,7 +77,7 @@ class AdminClient:
             )
         if reply.status_code >= 400:
             raise _BY_STATUS.get(reply.status_code, ClusterError)(_message(reply))
-        return reply.json()
+        return reply
 
 
 def _message(reply: httpx.Response) -> str:

@@ -1,20 +1,121 @@
-"""The verb that says whether live traffic is still what a model was made for: drift."""
+"""Verbs that look at a running service: monitor, drift."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from app.admin_client import AdminClient
 from app.cli.cluster_commands import Json
 from app.cli.output import Output
 from app.cli.running_service import Url, admin_client
+from app.errors import BadInput
+from app.live_figures import Look, between, read
+
+_SHOWN_DECISIONS = 5
 
 
 def add_to(app: typer.Typer) -> None:
+    app.command()(monitor)
     app.command()(drift)
+
+
+def monitor(
+    seconds: Annotated[
+        float, typer.Option(min=0.5, max=600, help="Between two looks: what the rates and latencies are of.")
+    ] = 2.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C, a table every so many seconds.")] = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Show how the service does right now: load, errors and latency by version, drift, decisions.
+
+    Example: manta monitor --watch
+    """
+    if watch and json:
+        raise BadInput("--json is for one look: leave out --watch")
+    output = Output(as_json=json)
+    with admin_client(url) as client:
+        before, began = read(client.metrics()), time.monotonic()
+        while True:
+            time.sleep(seconds)
+            after, now = read(client.metrics()), time.monotonic()
+            seen = _seen(client, before, after, now - began)
+            _show_monitor(seen, output)
+            if not watch:
+                break
+            before, began = after, now
+    output.next_commands("manta drift", "manta ab", "manta traffic")
+    output.result(seen)
+
+
+def _seen(
+    client: AdminClient, before: Mapping[str, Look], after: Mapping[str, Look], elapsed_s: float
+) -> dict[str, Any]:
+    answer = client.get("traffic")
+    versions = [
+        {
+            "version": each["version"],
+            "aliases": each["aliases"],
+            "percent": answer["percent"][each["version"]],
+            **dataclasses.asdict(
+                between(before.get(each["version"], Look()), after.get(each["version"], Look()), elapsed_s)
+            ),
+        }
+        for each in answer["traffic"]["versions"]
+    ]
+    try:
+        drifted, not_compared = client.get("drift")["summary"], None
+    except BadInput as error:  # a bundle from before there was a reference
+        drifted, not_compared = [], str(error)
+    return {
+        "model": answer["traffic"]["model"],
+        "revision": answer["traffic"]["revision"],
+        "seconds": elapsed_s,
+        "versions": versions,
+        "problems": [each["problem"] for each in answer["routers"] if each["problem"]],
+        "taken_out": {name: why for each in answer["routers"] for name, why in each["taken_out"].items()},
+        "drift": drifted,
+        "drift_unknown": not_compared,
+        "decisions": client.get("decisions")[:_SHOWN_DECISIONS],
+    }
+
+
+def _show_monitor(seen: Mapping[str, Any], output: Output) -> None:
+    output.say(f"\n{seen['model']}, revision {seen['revision']}, {datetime.now():%H:%M:%S}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("version")
+    for name in ("traffic", "requests/s", "failed", "p50", "p99", "waiting", "replicas"):
+        table.add_column(name, justify="right")
+    table.add_column("aliases")
+    for each in seen["versions"]:
+        table.add_row(
+            each["version"],
+            f"{each['percent']:g} %",
+            f"{each['requests_per_s']:,.1f}",
+            "" if each["failed"] is None else f"{each['failed']:.1%}",
+            *("" if each[name] is None else f"{each[name]:.3g} ms" for name in ("p50_ms", "p99_ms")),
+            str(each["waiting"]),
+            str(each["replicas"]),
+            ", ".join(each["aliases"]),
+        )
+    output.table(table)
+    for name, why in seen["taken_out"].items():
+        output.say(f"version {name} fails and gets no traffic for now: {why}")
+    for line in seen["problems"]:
+        output.say(f"a router does not follow: {line}")
+    for line in seen["drift"]:
+        output.say(f"drift: {line}")
+    for each in reversed(seen["decisions"]):
+        at = datetime.fromtimestamp(each["at"], UTC).astimezone()
+        why = f": {each['why']}" if each["why"] else ""
+        output.say(f"{at:%m-%d %H:%M}  {each['who']}: {each['what']}{why}")
 
 
 def drift(url: Url = None, json: Json = False) -> None:

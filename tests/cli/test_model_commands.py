@@ -119,7 +119,7 @@ VERBS = (
         *("batch-predict", "retrain"),
     ),
     *("models", "versions", "predict", "serve", "benchmark", "up", "down", "status"),
-    *("deploy", "undeploy", "traffic", "promote", "rollback", "ab", "drift"),
+    *("deploy", "undeploy", "traffic", "promote", "rollback", "ab", "drift", "monitor"),
 )
 
 

@@ -104,6 +104,21 @@ def test_shadow_and_qualities(home: Home, url: str, tmp_path: Path) -> None:
     assert "auto, fast" in shown.stdout
 
 
+def test_monitor(home: Home, url: str) -> None:
+    manta_json(home, "deploy", f"{MODEL}/2", "--weight", 30, "--why", "to be seen")
+    for number in range(10):
+        asked(url, user=str(number))
+    seen = manta_json(home, "monitor", "--seconds", 1.5)
+    assert {each["version"]: each["percent"] for each in seen["versions"]} == {"1": 70, "2": 30}
+    assert seen["versions"][0]["replicas"] == 1
+    assert seen["decisions"][0]["why"] == "to be seen"
+    shown = manta(home, "monitor", "--seconds", 1)
+    assert shown.returncode == 0, shown.stderr
+    assert "version 2 is deployed at 30 %: to be seen" in shown.stdout
+    assert manta_json(home, "undeploy", "2")["percent"] == {"1": 100}
+    assert_refused(manta(home, "monitor", "--watch", "--json"), 2, "leave out --watch")
+
+
 def test_drift(home: Home, url: str) -> None:
     """What control writes down of it, and when, tests/serve_deployments/test_drift_watch.py holds."""
 
