@@ -4,9 +4,9 @@ Each measure (predicted class, confidence, brightness, ...) is compared with the
 and both have to speak for drift:
 
 - how large: the population stability index, sum of (p - q) * log(p / q) over the bins. 0.1 counts as a small and 0.2 as
-  a considerable change in the credit industry that it comes from (Siddiqi 2006, "Credit Risk Scorecards"; Yurdakul
-  2018, "Statistical Properties of Population Stability Index", for its spread by chance). Of few images it is large for
-  nothing;
+  a considerable change in the credit industry that it comes from (Siddiqi 2006, "Credit Risk Scorecards"). What chance
+  alone adds, (bins - 1) * (1/n + 1/m) on average for samples of n and m (Yurdakul 2018, "Statistical Properties of
+  Population Stability Index"), is taken off: with few images, or many classes, it would be drift by itself;
 - how sure: the p-value of Pearson's chi-square test of homogeneity of two samples (Pearson 1911), with the reference's
   own size taken into account. Of many images it is small for nothing that matters.
 
@@ -51,7 +51,7 @@ class Bin:
 class MeasureDrift:
     name: str
     psi: float
-    """Population stability index: 0 for the same distribution."""
+    """Population stability index, less what chance adds: 0 for the same distribution."""
     p_value: float
     drifted: bool
     bins: tuple[Bin, ...]
@@ -73,7 +73,7 @@ class FeedbackDrift:
     accuracy: float | None
     low: float
     high: float
-    """Ends of an always-valid interval of the accuracy, at 1 - `CHANCE`."""
+    """Ends of an interval of the accuracy, at 1 - `CHANCE`."""
     expected: float
     """Accuracy on held-out images."""
     drifted: bool
@@ -88,16 +88,15 @@ def compare_feedback(feedback: Feedback, expected: float, held_out: int) -> Feed
 
     expected: the accuracy on those. That only some users tell what an image was is not taken into account.
     """
-    lows, highs = rate_interval(counts_of([feedback]), CHANCE)
-    low, high = float(lows[0]), float(highs[0])
-    by_chance = 3 * (expected * (1 - expected) / max(1, held_out)) ** 0.5
+    measured = Feedback(held_out, round(expected * held_out))
+    lows, highs = rate_interval(counts_of([feedback, measured]), CHANCE)
     return FeedbackDrift(
         n=feedback.n,
         accuracy=feedback.accuracy,
-        low=low,
-        high=high,
+        low=float(lows[0]),
+        high=float(highs[0]),
         expected=expected,
-        drifted=high < expected - max(CONSIDERABLE_LOSS, by_chance),
+        drifted=float(highs[0]) < min(float(lows[1]), expected - CONSIDERABLE_LOSS),
     )
 
 
@@ -124,7 +123,7 @@ def _of_measure(
 ) -> MeasureDrift:
     distribution = reference.measures[name]
     before, now = np.array(distribution.counts), distribution.count(values)
-    psi, p_value = stability_index(before, now), homogeneity_p_value(before, now)
+    psi, p_value = beyond_chance(before, now), homogeneity_p_value(before, now)
     names = distribution.names if distribution.edges else labels
     shares = zip(names, before / max(1, before.sum()), now / max(1, now.sum()), strict=True)
     return MeasureDrift(
@@ -134,6 +133,15 @@ def _of_measure(
         drifted=len(values) >= fewest and psi >= considerable and p_value < CHANCE / len(MEASURES),
         bins=tuple(Bin(each, float(share), float(live)) for each, share, live in shares),
     )
+
+
+def beyond_chance(before: np.ndarray, now: np.ndarray) -> float:
+    """The stability index of two histograms, int [B] each, less what chance adds to it; at least 0."""
+    if not (before.sum() and now.sum()):
+        return 0.0
+    used = int(np.count_nonzero(before + now))
+    by_chance = (used - 1) * (1 / before.sum() + 1 / now.sum())
+    return max(0.0, stability_index(before, now) - float(by_chance))
 
 
 def stability_index(before: np.ndarray, now: np.ndarray) -> float:
@@ -146,18 +154,35 @@ def homogeneity_p_value(before: np.ndarray, now: np.ndarray) -> float:
     """Of two histograms, int [B] each; 1 where there is nothing to compare."""
     from scipy.special import chdtrc  # here alone: routers, which take their defaults from this module, do without
 
-    table = np.stack([before, now]).astype(np.float64)
-    table = table[:, table.sum(0) > 0]
-    sizes = table.sum(1)
-    if sizes.min() == 0:
+    if not (before.sum() and now.sum()):
         return 1.0
-    expected_least = table.sum(0) * sizes.min() / sizes.sum()
-    rare = expected_least < _LEAST_EXPECTED
-    table = np.column_stack([table[:, ~rare], *([table[:, rare].sum(1)] if rare.any() else [])])
+    groups = _groups(before, int(min(before.sum(), now.sum())))
+    table = np.stack([np.bincount(groups, weights=counts) for counts in (before, now)])
+    table = table[:, table.sum(0) > 0]
     if table.shape[1] < 2:
         return 1.0
+    sizes = table.sum(1)
     expected = np.outer(sizes, table.sum(0)) / sizes.sum()
     return float(chdtrc(table.shape[1] - 1, ((table - expected) ** 2 / expected).sum()))
+
+
+def _groups(before: np.ndarray, smallest: int) -> np.ndarray:
+    """int64 [B]: the group of each bin, some together until a sample of that size is expected to have enough.
+
+    It follows from the reference alone: groups that were made to fit what is tested would make the test wrong. Which
+    are taken together is a draw, always the same, so that no order in the labels hides what changes.
+    """
+    expected = _smoothed(before) * smallest
+    groups = np.empty(len(before), np.int64)
+    group, gathered = 0, 0.0
+    for index in np.random.default_rng(0).permutation(len(before)).tolist():
+        groups[index] = group
+        gathered += float(expected[index])
+        if gathered >= _LEAST_EXPECTED:
+            group, gathered = group + 1, 0.0
+    if gathered and group:  # what is left over is too little for a group of its own
+        groups[groups == group] = group - 1
+    return groups
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:

@@ -30,6 +30,17 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """All of a service at one moment."""
+
+    versions: Mapping[str, Look]
+    drifting: tuple[str, ...] = ()
+    """Measures of the champion's traffic."""
+    drift_images: int | None = None
+    """What was looked at for drift; None where nothing is compared."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """One version in the time between two looks. None where there is nothing to measure."""
 
@@ -44,13 +55,15 @@ class Figures:
     replicas: int
 
 
-def read(metrics: str) -> dict[str, Look]:
-    """By version, from Prometheus text. Raises ClusterError for what is none."""
+def read(metrics: str) -> Totals:
+    """From Prometheus text. Raises ClusterError for what is none."""
     requests: defaultdict[str, float] = defaultdict(float)
     failed: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
     waiting: dict[str, float] = {}
     replicas: dict[str, float] = {}
+    drifting: list[str] = []
+    drift_images: int | None = None
     try:
         samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     except ValueError as error:
@@ -66,7 +79,11 @@ def read(metrics: str) -> dict[str, Look]:
             waiting[version] = sample.value
         elif sample.name == "manta_classifier_replicas":
             replicas[version] = sample.value
-    return {
+        elif sample.name == "manta_drifted" and sample.value:
+            drifting.append(sample.labels["measure"])
+        elif sample.name == "manta_drift_images":
+            drift_images = round(sample.value)
+    versions = {
         version: Look(
             requests[version],
             failed[version],
@@ -76,6 +93,7 @@ def read(metrics: str) -> dict[str, Look]:
         )
         for version in {*requests, *seconds, *waiting, *replicas}
     }
+    return Totals(versions, tuple(drifting), drift_images)
 
 
 def between(before: Look, after: Look, elapsed_s: float) -> Figures:

@@ -84,7 +84,8 @@ class Deploy(_Request):
     threads: int | None = Field(default=None, ge=1)
 
     def describe(self) -> str:
-        return f"version {self.version} is deployed" + ("" if self.weight is None else f" at {self.weight:g} %")
+        share = "" if self.weight is None else f" at {self.weight:g} %"
+        return f"version {self.version} is deployed{share}" + (", and feedback decides" if self.automatic else "")
 
     def make(self, traffic: TrafficFile, running: Running) -> TrafficFile:
         placed = place(running, version=self.version, bundle_uri=self.bundle_uri, variant=self.variant)

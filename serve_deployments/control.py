@@ -20,7 +20,7 @@ import ray
 
 from app.config import Home
 from app.errors import BadInput, ClusterError, Conflict, MantaError, NotFound
-from app.traffic_changes import percent_of, stopped
+from app.traffic_changes import automatic, percent_of, stopped
 from app.traffic_file import CHAMPION, TrafficFile, TrafficVersion
 from cluster.deployment import change
 from cluster.serve_client import ServeClient
@@ -46,6 +46,8 @@ _TO_FOLLOW = "registry has to follow"
 _KEPT_OPERATIONS = 100
 _POLL_S = 0.1
 _RETRY_S = 1.0
+_DECIDE_EVERY_S = 30.0
+"""Of feedback in a test that has run for weeks there may be a million rows to count."""
 _DECISION_RETRY_S = 60.0
 
 Method = Callable[Concatenate["Control", P], Awaitable[Any]]
@@ -72,6 +74,8 @@ class Control:
         self._experiments = Experiments(self._store)
         self._drift = DriftWatch(self._store, args)
         self._drift_gauges: Gauges = {}
+        self._drift_unknown = ""
+        """Why, where nothing is known of it."""
         self._windows = Windows(self._store.counted(), keep_s=args.longest_window_s)
         self._started = time.monotonic()
         # The database has one writer, and so has the service.
@@ -101,7 +105,7 @@ class Control:
             for period_s, step in (
                 (1.0, self._guard_all),
                 (5.0, self._refresh),
-                (5.0, self._decide),
+                (_DECIDE_EVERY_S, self._decide),
                 (5.0, self._keep_counts),
                 (60.0, self._forget),
                 (self._args.drift_every_s, self._watch_drift),
@@ -329,11 +333,13 @@ class Control:
             return
         try:
             found = await self._in_database(self._drift.look, champion, self._traffic.model)
-        except BadInput:  # there is nothing to compare with, which whoever asks for drift is told
-            self._drift_gauges = {}
-            return
-        self._drift_gauges = found.gauges()
-        await self._in_database(self._drift.follow, champion, found)
+        except MantaError as error:
+            self._drift_gauges = {}  # what was true before may not be so any more
+            if str(error) != self._drift_unknown:
+                logger.warning("drift is not known: %s", error)
+            self._drift_unknown = str(error)
+        else:
+            self._drift_gauges, self._drift_unknown = found.gauges(), ""
 
     async def _guard_all(self) -> None:
         if self._traffic is not None:
@@ -361,7 +367,10 @@ class Control:
         if traffic is None or self._changing.locked() or not any(each.automatic for each in traffic.challengers):
             return
         comparison = await self._in_database(self._experiments.compare, traffic)
-        request = decision(traffic, comparison)
+        if time.time() - comparison["since"] < self._args.least_trial_s:
+            return
+        window = self._windows.last(self._args.longest_window_s, time.monotonic())
+        request = decision(traffic, comparison, window, self._suspended)
         if request is None:
             return
         try:
@@ -374,7 +383,8 @@ class Control:
         """Takes its traffic for good, as soon as that can be done."""
         version = challenger.version
         request = ChangeRequest(
-            make=lambda live, _running: stopped(live, version),
+            # A share that somebody gives it later is theirs to decide about.
+            make=lambda live, _running: automatic(stopped(live, version), version, False),
             who="guardrail",
             what=f"version {version} gets no traffic any more",
             why=why,

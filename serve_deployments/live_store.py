@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS observations (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, bundle_uri TEXT NOT NULL, prediction INTEGER NOT NULL,
     confidence REAL NOT NULL, brightness REAL NOT NULL, contrast REAL NOT NULL, saturation REAL NOT NULL,
     sharpness REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS observations_at ON observations (at);
+CREATE UNIQUE INDEX IF NOT EXISTS observations_at ON observations (at, bundle_uri);
 CREATE TABLE IF NOT EXISTS decisions (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
     why TEXT NOT NULL);
@@ -98,12 +98,12 @@ class LiveStore:
     # Answers and feedback
 
     def add_answers(self, answers: Iterable[LoggedAnswer], observations: Iterable[Observation] = ()) -> None:
-        """Repeated answers replace themselves. Feedback that waited for them is joined."""
+        """Repeated ones replace themselves. Feedback that waited for them is joined."""
         with self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", answers)
+            columns = ", ".join(Observation._fields)
             database.executemany(
-                f"INSERT INTO observations ({', '.join(Observation._fields)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                observations,
+                f"INSERT OR IGNORE INTO observations ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", observations
             )
             _join(database)
 

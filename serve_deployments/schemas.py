@@ -43,6 +43,8 @@ class ControlArgs(Strict):
     """Seconds in which every router has to report a change in effect; otherwise the answer names it."""
     longest_window_s: float = Field(default=600.0, gt=0)
     """How far back windows of counts reach."""
+    least_trial_s: float = Field(default=3600.0, ge=0)
+    """How long an A/B test has to run before it may decide without asking anybody."""
     drift_every_s: float = Field(default=60.0, gt=0)
     """Between two looks for drift."""
     drift_window_s: float = Field(default=3600.0, gt=0, le=7 * 24 * 3600)

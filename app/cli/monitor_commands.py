@@ -15,8 +15,8 @@ from app.admin_client import AdminClient
 from app.cli.cluster_commands import Json
 from app.cli.output import Output
 from app.cli.running_service import Url, admin_client
-from app.errors import BadInput
-from app.live_figures import Look, between, read
+from app.errors import BadInput, ClusterError
+from app.live_figures import Look, Totals, between, read
 
 _SHOWN_DECISIONS = 5
 
@@ -28,8 +28,8 @@ def add_to(app: typer.Typer) -> None:
 
 def monitor(
     seconds: Annotated[
-        float, typer.Option(min=0.5, max=600, help="Between two looks: what the rates and latencies are of.")
-    ] = 2.0,
+        float, typer.Option(min=1, max=600, help="Between two looks: what the rates and latencies are of.")
+    ] = 5.0,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C, a table every so many seconds.")] = False,
     url: Url = None,
     json: Json = False,
@@ -45,8 +45,14 @@ def monitor(
         before, began = read(client.metrics()), time.monotonic()
         while True:
             time.sleep(seconds)
-            after, now = read(client.metrics()), time.monotonic()
-            seen = _seen(client, before, after, now - began)
+            try:
+                after, now = read(client.metrics()), time.monotonic()
+                seen = _seen(client, before, after, now - began)
+            except ClusterError as error:
+                if not watch:
+                    raise
+                output.say(f"{datetime.now():%H:%M:%S}  {error}")  # the service may be about to come back
+                continue
             _show_monitor(seen, output)
             if not watch:
                 break
@@ -55,34 +61,30 @@ def monitor(
     output.result(seen)
 
 
-def _seen(
-    client: AdminClient, before: Mapping[str, Look], after: Mapping[str, Look], elapsed_s: float
-) -> dict[str, Any]:
+def _seen(client: AdminClient, before: Totals, after: Totals, elapsed_s: float) -> dict[str, Any]:
     answer = client.get("traffic")
-    versions = [
-        {
-            "version": each["version"],
-            "aliases": each["aliases"],
-            "percent": answer["percent"][each["version"]],
-            **dataclasses.asdict(
-                between(before.get(each["version"], Look()), after.get(each["version"], Look()), elapsed_s)
-            ),
-        }
-        for each in answer["traffic"]["versions"]
-    ]
-    try:
-        drifted, not_compared = client.get("drift")["summary"], None
-    except BadInput as error:  # a bundle from before there was a reference
-        drifted, not_compared = [], str(error)
+
+    def figures(version: str) -> dict[str, Any]:
+        earlier, later = (totals.versions.get(version, Look()) for totals in (before, after))
+        return dataclasses.asdict(between(earlier, later, elapsed_s))
+
     return {
         "model": answer["traffic"]["model"],
         "revision": answer["traffic"]["revision"],
         "seconds": elapsed_s,
-        "versions": versions,
+        "versions": [
+            {
+                "version": each["version"],
+                "aliases": each["aliases"],
+                "percent": answer["percent"][each["version"]],
+                **figures(each["version"]),
+            }
+            for each in answer["traffic"]["versions"]
+        ],
         "problems": [each["problem"] for each in answer["routers"] if each["problem"]],
         "taken_out": {name: why for each in answer["routers"] for name, why in each["taken_out"].items()},
-        "drift": drifted,
-        "drift_unknown": not_compared,
+        "drifting": list(after.drifting),
+        "drift_images": after.drift_images,
         "decisions": client.get("decisions")[:_SHOWN_DECISIONS],
     }
 
@@ -110,8 +112,11 @@ def _show_monitor(seen: Mapping[str, Any], output: Output) -> None:
         output.say(f"version {name} fails and gets no traffic for now: {why}")
     for line in seen["problems"]:
         output.say(f"a router does not follow: {line}")
-    for line in seen["drift"]:
-        output.say(f"drift: {line}")
+    if seen["drift_images"] is None:
+        output.say("drift: not looked at yet, or the champion's bundle has nothing to compare with; see `manta drift`")
+    else:
+        drifting = ", ".join(seen["drifting"]) or "none"
+        output.say(f"drift: {drifting} ({seen['drift_images']:,} images were looked at)")
     for each in reversed(seen["decisions"]):
         at = datetime.fromtimestamp(each["at"], UTC).astimezone()
         why = f": {each['why']}" if each["why"] else ""
@@ -129,9 +134,9 @@ def drift(url: Url = None, json: Json = False) -> None:
     output = Output(as_json=json)
     with admin_client(url) as client:
         found = client.get("drift")
-    minutes = (found["until"] - found["since"]) / 60
+    since = datetime.fromtimestamp(found["since"], UTC).astimezone()
     output.say(
-        f"{found['model']}/{found['version']}: {found['images']:,} images of the last {minutes:,.0f} minutes, against "
+        f"{found['model']}/{found['version']}: {found['images']:,} images since {since:%m-%d %H:%M}, against "
         f"{found['reference_images']:,} held-out ones"
     )
     table = Table("measure", "PSI", "by chance", "most changed", "before", "now", "", box=None, pad_edge=False)
@@ -144,9 +149,11 @@ def drift(url: Url = None, json: Json = False) -> None:
             f"accuracy on feedback {feedback['accuracy']:.2%} ({feedback['low']:.2%} to {feedback['high']:.2%}, "
             f"{feedback['n']:,} images), {feedback['expected']:.2%} on held-out images"
         )
-    if not found["drifted"]:
-        few = found["images"] < found["fewest_images"]
-        output.say(f"too few images yet, {found['fewest_images']:,} are needed" if few else "no drift")
+    few = found["images"] < found["fewest_images"]
+    if few:
+        output.say(f"too few images yet to tell: {found['fewest_images']:,} are needed")
+    elif not found["drifted"]:
+        output.say("no drift")
     for line in found["summary"]:
         output.say(f"drift: {line}")
     output.next_commands("manta traffic", "manta ab")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from app.errors import ClusterError
-from app.live_figures import Look, between, read
+from app.live_figures import Look, Totals, between, read
 from serve_deployments.metrics import Gauges, Tally, render
 
 
-def scraped(ok: int, error: int, *, seconds: tuple[float, ...] = (), left: int = 0) -> dict[str, Look]:
+def scraped(ok: int, error: int, *, seconds: tuple[float, ...] = (), left: int = 0) -> Mapping[str, Look]:
     """What a service tells that counted so much of version 1."""
     tally = Tally()
     for outcome, count in (("ok", ok), ("error", error), ("cancelled", left)):
@@ -18,7 +20,7 @@ def scraped(ok: int, error: int, *, seconds: tuple[float, ...] = (), left: int =
     for each in seconds:
         tally.observe("manta_request_seconds", ("1", "champion"), each)
     gauges: Gauges = {("manta_images_waiting", ("1",)): 3.0, ("manta_classifier_replicas", ("2",)): 1.0}
-    return read(render(tally, gauges).decode())
+    return read(render(tally, gauges).decode()).versions
 
 
 def test_what_is_counted_is_read() -> None:
@@ -28,6 +30,13 @@ def test_what_is_counted_is_read() -> None:
     assert looks["1"].seconds[0.025] == 1
     assert looks["1"].seconds[float("inf")] == 2
     assert looks["2"] == Look(replicas=1)
+
+
+def test_drift_is_read() -> None:
+    assert read(render(Tally(), {}).decode()) == Totals({})
+    gauges: Gauges = {("manta_drift_images", ("1",)): 250.0}
+    gauges |= {("manta_drifted", ("1", "contrast")): 0.0, ("manta_drifted", ("1", "feedback")): 1.0}
+    assert read(render(Tally(), gauges).decode()) == Totals({}, ("feedback",), 250)
 
 
 def test_rates_between_two_looks() -> None:

@@ -134,7 +134,7 @@ def test_drift(home: Home, url: str) -> None:
     assert found["drifted"] == []
     shown = manta(home, "drift")
     assert shown.returncode == 0, shown.stderr
-    assert "too few images yet, 200 are needed" in shown.stdout
+    assert "too few images yet to tell: 200 are needed" in shown.stdout
     assert "saturation" in shown.stdout
 
 

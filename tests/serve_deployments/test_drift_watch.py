@@ -73,16 +73,13 @@ def test_drift_is_told_and_written_down_once(store: LiveStore, traffic: Traffic)
     drift = watch(store)
     traffic.send(300)
     found = drift.look(traffic.champion, "colours")
-    assert (found.images, found.reference_images, found.drifted) == (300, 600, {})
-    drift.follow(traffic.champion, found)
+    assert (found.images, found.reference_images, found.drifting) == (300, 600, {})
     assert decisions(store) == []
 
     traffic.send(900, brightness=200)
-    found = drift.look(traffic.champion, "colours")
-    assert list(found.drifted) == ["brightness"]
-    for _ in range(2):
-        drift.follow(traffic.champion, found)
-    watch(store).follow(traffic.champion, found)  # control began anew
+    for each in (drift, drift, watch(store)):  # control began anew
+        found = each.look(traffic.champion, "colours")
+        assert list(found.drifting) == ["brightness"]
     ((who, what, why),) = decisions(store)
     assert (who, what) == ("drift", "colours/1 sees other images than it was measured on")
     assert why.startswith("brightness: PSI ")
@@ -95,13 +92,10 @@ def test_drift_is_told_and_written_down_once(store: LiveStore, traffic: Traffic)
 
 def test_drift_ends_when_the_images_are_as_before(store: LiveStore, traffic: Traffic) -> None:
     traffic.send(400, brightness=160, ago_s=1000)
-    drift = watch(store)
-    drift.follow(traffic.champion, drift.look(traffic.champion, "colours"))
+    assert watch(store).look(traffic.champion, "colours").drifting
     traffic.send(500)
     later = watch(store, drift_window_s=500)
-    found = later.look(traffic.champion, "colours")
-    assert found.drifted == {}
-    later.follow(traffic.champion, found)
+    assert later.look(traffic.champion, "colours").drifting == {}
     assert decisions(store)[-1] == (
         "drift",
         "colours/1 sees such images again as it was measured on",
@@ -109,14 +103,34 @@ def test_drift_ends_when_the_images_are_as_before(store: LiveStore, traffic: Tra
     )
 
 
+def test_a_night_without_users_ends_no_drift(store: LiveStore, traffic: Traffic) -> None:
+    traffic.send(400, brightness=160, ago_s=1000)
+    assert watch(store).look(traffic.champion, "colours").drifting
+    later = watch(store, drift_window_s=500)
+    assert list(later.look(traffic.champion, "colours").drifting) == ["brightness"]
+    traffic.send(199)
+    assert list(later.look(traffic.champion, "colours").drifting) == ["brightness"]
+    assert len(decisions(store)) == 1
+
+
 def test_what_lies_at_the_limit_is_said_once(store: LiveStore, traffic: Traffic) -> None:
     traffic.send(500, brightness=130)
-    found = watch(store).look(traffic.champion, "colours")
+    found = watch(store, drift_psi=9).look(traffic.champion, "colours")
     psi = {each.name: each.psi for each in found.measures}["brightness"]
     below, above = watch(store, drift_psi=0.99 * psi), watch(store, drift_psi=1.01 * psi)
     for each in (above, below, above, below, above):
-        each.follow(traffic.champion, each.look(traffic.champion, "colours"))
+        each.look(traffic.champion, "colours")
     assert len(decisions(store)) == 1
+
+
+def test_of_two_that_drift_one_may_end(store: LiveStore, traffic: Traffic) -> None:
+    traffic.send(300, brightness=160, ago_s=1000)
+    watch(store).look(traffic.champion, "colours")
+    answered(store, traffic, 400, wrong_every=5)
+    traffic.send(300)
+    found = watch(store, drift_window_s=500).look(traffic.champion, "colours")
+    assert list(found.drifting) == ["feedback"]
+    assert decisions(store)[-1][2] == "as before: brightness; feedback still drifts"
 
 
 def test_another_versions_images_do_not_count(store: LiveStore, traffic: Traffic, tmp_path: Path) -> None:
@@ -125,17 +139,37 @@ def test_another_versions_images_do_not_count(store: LiveStore, traffic: Traffic
     assert watch(store).look(other.champion, "colours").images == 0
 
 
-def test_feedback_that_is_worse_than_was_measured(store: LiveStore, traffic: Traffic) -> None:
-    traffic.send(1, ago_s=100)
+def answered(store: LiveStore, traffic: Traffic, n: int, *, wrong_every: int) -> None:
+    """The champion answered so many images just now, and users told what they were."""
+    name = f"{n}-{wrong_every}"
     now = time.time()
-    answers = [LoggedAnswer(f"r{number}", 0, "1", "champion", number % 3, 0.9, now) for number in range(300)]
-    store.add_answers(answers)
-    for number in range(300):
-        store.add_feedback(f"r{number}", 0, number % 3 if number % 10 else (number + 1) % 3)
+    store.add_answers(
+        [LoggedAnswer(f"{name}-{number}", 0, "1", "champion", number % 3, 0.9, now) for number in range(n)]
+    )
+    for number in range(n):
+        label = number % 3 if number % wrong_every else (number + 1) % 3
+        store.add_feedback(f"{name}-{number}", 0, label)
+
+
+def test_feedback_that_is_worse_than_was_measured(store: LiveStore, traffic: Traffic) -> None:
+    """It needs no images that were looked at."""
+    watch(store).look(traffic.champion, "colours")
+    answered(store, traffic, 300, wrong_every=5)
     found = watch(store).look(traffic.champion, "colours")
     assert found.feedback is not None
-    assert (found.feedback.n, found.feedback.accuracy, found.feedback.expected) == (300, 0.9, 1.0)
-    assert list(found.drifted) == ["feedback"], "whatever few images were looked at"
+    assert (found.feedback.n, found.feedback.accuracy, found.feedback.expected) == (300, 0.8, 1.0)
+    assert list(found.drifting) == ["feedback"]
+    answered(store, traffic, 3000, wrong_every=10**6)
+    assert list(watch(store).look(traffic.champion, "colours").drifting) == ["feedback"], "98 % is still no 100 %"
+    assert len(decisions(store)) == 1
+
+
+def test_feedback_from_before_the_champion_does_not_count(store: LiveStore, traffic: Traffic) -> None:
+    """Another model may have had a version of that number."""
+    answered(store, traffic, 300, wrong_every=2)
+    found = watch(store).look(traffic.champion, "colours")
+    assert found.feedback is not None
+    assert found.feedback.n == 0
 
 
 def test_of_many_images_some_are_compared(store: LiveStore, traffic: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
