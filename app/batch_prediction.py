@@ -24,8 +24,10 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 
 _BATCH_BYTES = 8 * 2**20
 _MOST_IN_A_BATCH = 64
-_BLOCK_IMAGES = 512
-"""One block is one task's work: seconds for photographs, a tenth of one for thumbnails."""
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 512
+"""One block is what a worker gets at a time: seconds of work for photographs, a tenth of one for thumbnails."""
+_BLOCKS_EACH = 4
+"""Of each worker, where there are enough images: so none waits long for the others at the end."""
 
 Row = dict[str, Any]
 """{"file", "predictions": [{"class_id", "class_name", "confidence"}]}, or {"file", "error"}."""
@@ -52,7 +54,7 @@ class FilesClassifier:
         return rows
 
     def _batch(self, files: Sequence[SourceFile]) -> list[Row]:
-        rows: list[Row] = [{"file": file.name} for file in files]
+        rows: list[Row] = [{"file": _as_text(file.name)} for file in files]
         images = np.empty((len(files), *self.size, 3), np.uint8)
         read: list[Row] = []
         for file, row in zip(files, rows, strict=True):
@@ -75,8 +77,15 @@ def images_in(files: Sequence[SourceFile], source: str) -> list[SourceFile]:
     return found
 
 
-def blocks_of(files: Sequence[SourceFile]) -> list[Sequence[SourceFile]]:
-    return [files[start : start + _BLOCK_IMAGES] for start in range(0, len(files), _BLOCK_IMAGES)]
+def blocks_of(files: Sequence[SourceFile], workers: int) -> list[Sequence[SourceFile]]:
+    """What so many workers are given, in order."""
+    size = max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, -(-len(files) // (_BLOCKS_EACH * workers))))
+    return [files[start : start + size] for start in range(0, len(files), size)]
+
+
+def _as_text(name: str) -> str:
+    """Bytes of a file name that are no UTF-8 are written as \\xff."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 class Writer(Protocol):

@@ -30,7 +30,7 @@ class TrafficVersion(Strict):
     weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Share of the traffic, relative to the other weights."""
     automatic: bool = False
-    """Of a challenger: once feedback has decided, it becomes the champion or loses its traffic, and nobody is asked."""
+    """Of a challenger: once feedback has decided, it becomes the champion or is taken down, and nobody is asked."""
 
     @property
     def graph(self) -> tuple[str, str, str]:

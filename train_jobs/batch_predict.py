@@ -45,11 +45,12 @@ def main(settings: BatchPredictSettings) -> None:
     say(f"{len(files):,} images for {version.reference} ({settings.variant})")
     watch = Stopwatch()
     out.parent.mkdir(parents=True, exist_ok=True)
+    workers = settings.workers or tasks_at_once()
     answers = through_actors(
-        blocks_of(files),
-        functools.partial(_loaded, version.folder, settings.variant, top_k),
+        blocks_of(files, workers),
+        functools.partial(_loaded, version.folder, settings.variant, top_k, listing.path),
         cpus=CPU.predict_actor,
-        at_once=settings.workers or tasks_at_once(),
+        at_once=workers,
     )
     classes: Counter[str] = Counter()
     failed = 0
@@ -77,12 +78,14 @@ def main(settings: BatchPredictSettings) -> None:
     )
 
 
-def _loaded(folder: Path, variant: str, top_k: int) -> Callable[[Sequence[SourceFile]], list[Row]]:
-    """In each actor. Raises NotFound where it does not see the bundle, BrokenBundle for a damaged one."""
-    os.nice(JOB_NICENESS)
-    cv2.setNumThreads(1)  # the actors are the parallelism
+def _loaded(folder: Path, variant: str, top_k: int, images: Path) -> Callable[[Sequence[SourceFile]], list[Row]]:
+    """In each actor. Raises NotFound where it does not see the bundle or the images, BrokenBundle."""
     if not folder.is_dir():
         raise NotFound(f"this node does not see {folder}: MANTA_HOME has to be shared storage")
+    if not images.exists():
+        raise NotFound(f"this node does not see {images}: images have to lie on shared storage")
+    os.nice(JOB_NICENESS)
+    cv2.setNumThreads(1)  # the actors are the parallelism
     bundle = open_bundle(folder)
     size = (bundle.manifest.input.height, bundle.manifest.input.width)
     return FilesClassifier(load_variant(bundle.variant_path(variant)), bundle.manifest.labels, size, top_k)

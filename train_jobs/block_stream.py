@@ -15,13 +15,18 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.exceptions import RayError
 
-from app.errors import MantaError
+from app.errors import ClusterError, MantaError
 
 B = TypeVar("B")
 A = TypeVar("A")
 
 _COLUMN = "pickled"
+_RETRIES = 3
+"""Of a block whose actor died: more often, and it is the block that it dies of."""
+_RESTARTS = 100
+"""Of an actor: nodes may come and go while a million images are answered."""
 
 
 def through_tasks(blocks: Sequence[B], work: Callable[[B], A], *, cpus: float, at_once: int) -> Iterator[A]:
@@ -42,7 +47,10 @@ def through_tasks(blocks: Sequence[B], work: Callable[[B], A], *, cpus: float, a
 def through_actors(
     blocks: Sequence[B], make: Callable[[], Callable[[B], A]], *, cpus: float, at_once: int
 ) -> Iterator[A]:
-    """make: called once in each actor, for what takes long to load. The rest is as in `through_tasks`."""
+    """make: called once in each actor, for what takes long to load. The rest is as in `through_tasks`.
+
+    Raises ClusterError for a block that kills each actor it is given to.
+    """
     return _stream(
         blocks,
         lambda data: data.map_batches(
@@ -52,6 +60,8 @@ def through_actors(
             batch_format="pyarrow",
             num_cpus=cpus,
             compute=ActorPoolStrategy(size=_bounded(at_once, blocks)),
+            max_restarts=_RESTARTS,
+            max_task_retries=_RETRIES,
         ),
     )
 
@@ -65,8 +75,12 @@ def _stream(blocks: Sequence[object], applied: Callable[[Dataset], Dataset]) -> 
     with DataContext.current(_quiet_context()):
         answers = applied(ray.data.from_arrow(tables))
     with _quiet_logger():
-        for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from map(_opened, table[_COLUMN])
+        try:
+            for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+                yield from map(_opened, table[_COLUMN])
+        except RayError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise ClusterError(f"a worker failed again and again, the last time with: {last}") from error
 
 
 def _one_row(content: bytes | pickle.PickleBuffer) -> pa.Table:

@@ -86,8 +86,14 @@ def dataset_for(manifest: Manifest, data: str | None, home: Home) -> Dataset:
     height, width = manifest.input.height, manifest.input.width
     size = height if height == width else None
     dataset = prepare_on_cluster(DataSettings(data=data, image_size=size), home)
-    if dataset.labels != manifest.labels:
-        raise BadInput(f"the classes of {data} are not those of {manifest.name}")
-    if dataset.input_size != (height, width):
-        raise BadInput(f"images of {data} are not {width}x{height}, which {manifest.name} takes")
+    require_fits(dataset, manifest)
     return dataset
+
+
+def require_fits(dataset: Dataset, manifest: Manifest) -> None:
+    """Raises BadInput for other classes, or images of another size, than the model's."""
+    height, width = manifest.input.height, manifest.input.width
+    if dataset.labels != manifest.labels:
+        raise BadInput(f"the classes of {dataset.name} are not those of {manifest.name}")
+    if dataset.input_size != (height, width):
+        raise BadInput(f"images of {dataset.name} are not {width}x{height}, which {manifest.name} takes")

@@ -42,7 +42,7 @@ def deploy(
     automatic: Annotated[
         bool | None,
         typer.Option(
-            help="Once feedback has decided, it becomes the champion, or loses its traffic, without asking anybody.",
+            help="Once feedback has decided, it becomes the champion, or is taken down, without asking anybody.",
             show_default=False,
         ),
     ] = None,

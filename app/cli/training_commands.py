@@ -125,26 +125,37 @@ def prune(settings: PruneCommand) -> None:
 def retrain(settings: RetrainCommand) -> None:
     """Train a version anew on the images there are now, and put the new one on trial beside it.
 
-    It is trained as the version was, has to be no worse on the new test images, and then answers a share of the users;
-    `manta ab` compares the two on feedback. With --if-drifted and --automatic it can be run every night.
+    It is trained as the version was, must not be worse on the test images of now, beyond what chance explains, and
+    then answers a share of the users; `manta ab` compares the two on feedback. With --if-drifted and --automatic it can
+    be run every night: nothing is trained without drift, without new images, or while another version is on trial.
+    --automatic is for services whose feedback comes from people you trust: POST /feedback asks for no token.
 
     Example: manta retrain photos@champion --data photos.zip --if-drifted --automatic
     """
     output = Output(as_json=settings.json)
     settings = dataclasses.replace(settings, data=absolute(settings.data), git_commit=git_commit(), command=typed())
-    with session(output) as running:
+    with session(output) as running, resumable(TrainSettings(command=settings.command), running.home.runs, output):
         result = running.run_job("train_jobs.retrain", to_argv(settings, RetrainSettings), output)
     if not result["retrained"]:
         output.next_commands("manta drift", f"manta retrain {settings.version}")
         output.result(result)
         return
     show_trained(result, output)
+    compared = result["compared"]
     output.facts(
         "instead of " + result["replaces"],
         [
-            ("accuracy on the same images", f"{result['former_accuracy']:.2%}"),
+            (
+                "accuracy on the same images",
+                f"{compared['new']:.2%} against {compared['former']:.2%} ({compared['images']:,} images)",
+            ),
             ("drift", "; ".join(result["drift"]) or "not asked about"),
-            ("on trial", f"{result['deployed']} at {settings.weight:g} %" if result["deployed"] else "no"),
+            (
+                "on trial",
+                f"{result['deployed']} at {settings.weight:g} %"
+                if result["deployed"]
+                else f"no: {result['not_deployed']}",
+            ),
         ],
     )
     if result["deployed"]:

@@ -125,7 +125,8 @@ class RetrainSettings:
     data: str | None = None
     """Images to train on, as in `manta train`. Unless given, where the version's own came from, as it is now."""
     if_drifted: bool = False
-    """Only if the live champion's traffic has drifted (`manta drift`); otherwise nothing is done."""
+    """Only if the live champion's traffic has drifted (`manta drift`), if there are new images, and if nothing is on
+    trial yet; otherwise nothing is done."""
     warm_start: bool = False
     """Begin with the version's weights, not with fresh ones."""
     epochs: int | None = None
@@ -133,11 +134,11 @@ class RetrainSettings:
     workers: str | None = field(default=None, metadata={"metavar": "<int>|<least>:<most>"})
     """Data-parallel training workers. Unless given, as before."""
     max_loss: float = 0.5
-    """Points of test accuracy that the new version may lose against the one it replaces, on the new test images."""
+    """Points of test accuracy that it may lose against the version it replaces, beyond what chance explains."""
     weight: float = 10.0
     """Percent of the users that the new version answers, where the version it replaces is live."""
     automatic: bool = False
-    """Once feedback has decided, the new version becomes the champion or loses its traffic, and nobody is asked."""
+    """Once feedback has decided, the new version becomes the champion or is taken down, and nobody is asked."""
     why: str = ""
     """For the log of decisions."""
     git_commit: str = field(default="", metadata=HIDDEN)

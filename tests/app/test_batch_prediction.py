@@ -77,8 +77,19 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
 
 def test_blocks_are_all_of_the_files() -> None:
     file = SourceFile("a.png", "/a.png", 1, 1)
-    assert [len(block) for block in blocks_of([file] * 1100)] == [512, 512, 76]
-    assert blocks_of([]) == []
+    assert [len(block) for block in blocks_of([file] * 5000, 2)] == [512] * 9 + [392]
+    assert [len(block) for block in blocks_of([file] * 500, 4)] == [32] * 15 + [20], "all four have work"
+    assert [len(block) for block in blocks_of([file] * 20, 4)] == [16, 4]
+    assert blocks_of([], 4) == []
+
+
+def test_a_name_that_is_no_utf8_is_written_too(tmp_path: Path) -> None:
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    (row,) = classified(list_source(write_tree(tmp_path / "images", {name: colour_png(0)})).files)
+    assert row["file"] == "caf\\xe9.png"
+    for suffix in FORMATS:
+        with answers_file(tmp_path / f"answers{suffix}", 1) as file:
+            file.write([row])
 
 
 def read(path: Path) -> list[dict[str, object]]:
