@@ -15,18 +15,13 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
-from ray.exceptions import RayError
 
-from app.errors import ClusterError, MantaError
+from app.errors import MantaError
 
 B = TypeVar("B")
 A = TypeVar("A")
 
 _COLUMN = "pickled"
-_RETRIES = 3
-"""Of a block whose actor died: more often, and it is the block that it dies of."""
-_RESTARTS = 100
-"""Of an actor: nodes may come and go while a million images are answered."""
 
 
 def through_tasks(blocks: Sequence[B], work: Callable[[B], A], *, cpus: float, at_once: int) -> Iterator[A]:
@@ -49,7 +44,7 @@ def through_actors(
 ) -> Iterator[A]:
     """make: called once in each actor, for what takes long to load. The rest is as in `through_tasks`.
 
-    Raises ClusterError for a block that kills each actor it is given to.
+    An actor that dies is started anew, and its block is given to another, as often as it takes.
     """
     return _stream(
         blocks,
@@ -60,8 +55,6 @@ def through_actors(
             batch_format="pyarrow",
             num_cpus=cpus,
             compute=ActorPoolStrategy(size=_bounded(at_once, blocks)),
-            max_restarts=_RESTARTS,
-            max_task_retries=_RETRIES,
         ),
     )
 
@@ -75,12 +68,8 @@ def _stream(blocks: Sequence[object], applied: Callable[[Dataset], Dataset]) -> 
     with DataContext.current(_quiet_context()):
         answers = applied(ray.data.from_arrow(tables))
     with _quiet_logger():
-        try:
-            for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-                yield from map(_opened, table[_COLUMN])
-        except RayError as error:
-            last = str(error).strip().splitlines()[-1]
-            raise ClusterError(f"a worker failed again and again, the last time with: {last}") from error
+        for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from map(_opened, table[_COLUMN])
 
 
 def _one_row(content: bytes | pickle.PickleBuffer) -> pa.Table:

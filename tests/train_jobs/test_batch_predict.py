@@ -13,7 +13,7 @@ import pytest
 
 from app.config import Home
 from app.dataset_source import SourceFile, list_source
-from app.errors import ClusterError, NotFound
+from app.errors import NotFound
 from cluster.local import LocalCluster
 from tests.app.image_trees import write_tree, write_zip
 from tests.bundles import register_colours
@@ -84,20 +84,6 @@ def test_a_worker_that_is_killed_loses_nothing(ray_driver: LocalCluster, tmp_pat
     answers = through_actors(blocks, functools.partial(_killed_once, tmp_path / "killed"), cpus=0.2, at_once=2)
     assert [number for answer in answers for number in answer] == [-number for number in range(30)]
     assert (tmp_path / "killed").exists()
-
-
-def _deadly() -> Callable[[Sequence[int]], list[int]]:
-    def work(_block: Sequence[int]) -> list[int]:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return []
-
-    return work
-
-
-@pytest.mark.minutes
-def test_a_block_that_kills_every_worker_ends_the_job(ray_driver: LocalCluster) -> None:
-    with pytest.raises(ClusterError, match="a worker failed again and again"):
-        list(through_actors([[1]], _deadly, cpus=0.2, at_once=1))
 
 
 def test_what_a_worker_cannot_load_is_said_once_and_clearly(ray_driver: LocalCluster, tmp_path: Path) -> None:
