@@ -176,6 +176,7 @@ class Control:
         if traffic.champion is None:
             raise BadInput("no version is the champion")
         found = await self._in_database(self._drift.look, traffic.champion, traffic.model)
+        self._drift_gauges = found.gauges()
         return dict(found.as_values())
 
     @_answers

@@ -115,7 +115,7 @@ def _show_monitor(seen: Mapping[str, Any], output: Output) -> None:
     if seen["drift_images"] is None:
         output.say("drift: not looked at yet, or the champion's bundle has nothing to compare with; see `manta drift`")
     else:
-        drifting = ", ".join(seen["drifting"]) or "none"
+        drifting = ", ".join(seen["drifting"]) or "none known"
         output.say(f"drift: {drifting} ({seen['drift_images']:,} images were looked at)")
     for each in reversed(seen["decisions"]):
         at = datetime.fromtimestamp(each["at"], UTC).astimezone()
@@ -156,7 +156,9 @@ def drift(url: Url = None, json: Json = False) -> None:
         output.say("no drift")
     for line in found["summary"]:
         output.say(f"drift: {line}")
-    output.next_commands("manta traffic", "manta ab")
+    name = f"{found['model']}/{found['version']}"
+    retrain = [f"manta retrain {name} --data DATA"] if found["drifted"] else []
+    output.next_commands(*retrain, "manta monitor", "manta ab")
     output.result(found)
 
 

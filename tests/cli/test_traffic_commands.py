@@ -115,7 +115,7 @@ def test_monitor(home: Home, url: str) -> None:
     shown = manta(home, "monitor", "--seconds", 1)
     assert shown.returncode == 0, shown.stderr
     assert "version 2 is deployed at 30 %: to be seen" in shown.stdout
-    assert manta_json(home, "undeploy", "2")["percent"] == {"1": 100}
+    assert manta_json(home, "traffic", "2=0")["percent"] == {"1": 100, "2": 0}
     assert_refused(manta(home, "monitor", "--watch", "--json"), 2, "leave out --watch")
 
 
