@@ -20,6 +20,7 @@ from app.conversion.quantize import Scheme, best_static, calibration_images
 from app.conversion.variants import KINDS, load_variant, parse_variants
 from app.errors import BadInput, NotFound
 from app.gates import Gate
+from app.reference import REFERENCE_FILE
 from app.self_test import ANSWERS_FILE, IMAGE_FILE, read_self_test
 from tests.app.conversion.conftest import DenseDigits, answers_of
 from tests.app.image_trees import entries
@@ -64,7 +65,8 @@ def test_what_passes_is_part_of_the_sealed_bundle(
     manifest = judged(folder, dense_digits, monkeypatch, fp16, latency={"fp16": SLOW})
     bundle = open_bundle(folder)
     assert bundle.manifest == manifest
-    assert bundle.manifest.files.keys() == {CHECKPOINT_FILE, MODEL_FILE, "model.fp16.onnx", ANSWERS_FILE, IMAGE_FILE}
+    kept = {CHECKPOINT_FILE, MODEL_FILE, REFERENCE_FILE, ANSWERS_FILE, IMAGE_FILE}
+    assert bundle.manifest.files.keys() == {*kept, "model.fp16.onnx"}
     test = read_self_test(folder, manifest)
     assert test is not None
     assert test.answers.keys() == {"fp32", "fp16"}
@@ -99,7 +101,7 @@ def test_a_broken_quantization_is_caught_though_its_accuracy_may_be_kept(
     variant = manifest.variants["int8"]
     assert variant.status == "rejected"
     assert f"mean error of its answers {clipped.mean_error:.3g} (limit 0.03): failed by" in variant.reason
-    assert entries(folder) == [CHECKPOINT_FILE, MANIFEST_FILE, MODEL_FILE, ANSWERS_FILE, IMAGE_FILE]
+    assert entries(folder) == [CHECKPOINT_FILE, MANIFEST_FILE, MODEL_FILE, REFERENCE_FILE, ANSWERS_FILE, IMAGE_FILE]
     with pytest.raises(NotFound, match=r"variant 'int8' of bundle .* was rejected: mean error"):
         open_bundle(folder).variant_path("int8")
 
