@@ -203,6 +203,14 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
+def require_intact(folder: Path, manifest: Manifest, name: str) -> Path:
+    """The file of that name in the bundle, which the manifest lists. Raises BrokenBundle unless it is that very one."""
+    path = folder / name
+    if not path.is_file() or sha256_of_file(path) != manifest.files[name]:
+        raise BrokenBundle(f"bundle {folder}: {name} is missing or was changed (checksum differs)")
+    return path
+
+
 def seal_for_onnx(manifest: Manifest) -> str:
     """The one JSON value that goes into a graph's `metadata_props`: `{"sha256", "manifest"}`.
 

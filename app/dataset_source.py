@@ -11,6 +11,8 @@ from typing import NamedTuple
 from app.errors import BadDataset, BadImage
 from app.zip_members import MAX_MEMBER_BYTES, ZipMember, list_members, read_member
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""How names of images end, where other files lie beside them; in lower case."""
 _IGNORED_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 

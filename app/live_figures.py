@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from app.errors import ClusterError
 
 _FAILED = frozenset({"error", "timeout", "overloaded"})
@@ -57,6 +55,8 @@ class Figures:
 
 def read(metrics: str) -> Totals:
     """From Prometheus text. Raises ClusterError for what is none."""
+    from prometheus_client.parser import text_string_to_metric_families  # late: every command imports this module
+
     requests: defaultdict[str, float] = defaultdict(float)
     failed: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.artifact import Manifest, sha256_of_file
+from app.artifact import Manifest, require_intact
 from app.errors import BrokenBundle
 from app.image_statistics import NAMES, image_statistics
 
@@ -86,9 +86,7 @@ def read_reference(folder: Path, manifest: Manifest) -> Reference | None:
     """None for a bundle without one. Raises BrokenBundle for one that is damaged, or not the manifest's."""
     if REFERENCE_FILE not in manifest.files:
         return None
-    path = folder / REFERENCE_FILE
-    if not path.is_file() or sha256_of_file(path) != manifest.files[REFERENCE_FILE]:
-        raise BrokenBundle(f"bundle {folder}: {REFERENCE_FILE} is missing or was changed (checksum differs)")
+    path = require_intact(folder, manifest, REFERENCE_FILE)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         measures = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.artifact import Manifest, sha256_of_file
+from app.artifact import Manifest, require_intact
 from app.errors import BadImage, BrokenBundle
 from app.imaging import encode_png, load
 
@@ -66,12 +66,10 @@ def read_self_test(folder: Path, manifest: Manifest) -> SelfTest | None:
     """None for a bundle without one. Raises BrokenBundle for one that is damaged, or not the manifest's."""
     if not {IMAGE_FILE, ANSWERS_FILE} <= manifest.files.keys():
         return None
-    for name in (IMAGE_FILE, ANSWERS_FILE):
-        if not (folder / name).is_file() or sha256_of_file(folder / name) != manifest.files[name]:
-            raise BrokenBundle(f"bundle {folder}: {name} is missing or was changed (checksum differs)")
+    image, answers_text = (require_intact(folder, manifest, name) for name in (IMAGE_FILE, ANSWERS_FILE))
     try:
-        pixels = load((folder / IMAGE_FILE).read_bytes(), manifest.input.height, manifest.input.width)
-        content = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        pixels = load(image.read_bytes(), manifest.input.height, manifest.input.width)
+        content = json.loads(answers_text.read_text(encoding="utf-8"))
         answers = {variant: np.array(row, np.float32) for variant, row in content["answers"].items()}
         return SelfTest(pixels, content["label"], answers)
     except (BadImage, ValueError, KeyError, TypeError, AttributeError) as error:

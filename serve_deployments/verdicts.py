@@ -79,6 +79,6 @@ def _without(traffic: TrafficFile, version: str) -> TrafficFile:
     deployed = {each.version: each for each in traffic.versions}.get(version)
     if deployed is None or deployed.weight or version in (traffic.former, *traffic.quality.versions):
         return traffic
-    if deployed == traffic.champion or (traffic.shadow is not None and traffic.shadow.version == version):
+    if traffic.shadow is not None and traffic.shadow.version == version:
         return traffic
     return removed(traffic, version)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import cv2
 
+from app.answers_file import Row, answers_file, check_format
 from app.artifact import open_bundle
-from app.batch_prediction import FilesClassifier, Row, answers_file, blocks_of, check_format, images_in
+from app.batch_prediction import FilesClassifier, blocks_of, images_in
 from app.config import CPU, JOB_NICENESS, Home
 from app.conversion.variants import load_variant
 from app.dataset_source import SourceFile, list_source

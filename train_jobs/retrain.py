@@ -131,7 +131,7 @@ def run_of(version: ModelVersion, registry: Registry, job: Job) -> Run:
     """The run that trained the version, or what it was converted from. Raises NotFound where its folder is gone."""
     ids = {version.run_id}
     parent = version
-    while reference := open_bundle(parent.folder).manifest.lineage.parent_version:
+    while reference := read_manifest(parent.folder).lineage.parent_version:
         parent = registry.resolve(reference)
         ids.add(parent.run_id)
     for file in job.home.runs.glob("*/run.json"):

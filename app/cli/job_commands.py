@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from app.batch_prediction import check_format
+from app.answers_file import check_format
 from app.cli.job_results import accuracy_rows, comparison_table, file_rows, mlflow_command, variants_table
 from app.cli.job_settings import Shown, absolute, prepared, resumable, typed
 from app.cli.output import Output
@@ -190,7 +190,7 @@ def batch_predict(settings: BatchPredictCommand) -> None:
     settings = dataclasses.replace(
         settings,
         images=str(Path(settings.images).expanduser().absolute()),
-        out=str(Path(settings.out).expanduser().absolute()) if settings.out else None,
+        out=absolute(settings.out),
     )
     if settings.out:
         check_format(Path(settings.out))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from app.batch_prediction import IMAGE_SUFFIXES
 from app.cli.cluster_commands import Json
 from app.cli.output import Output
 from app.config import Home
+from app.dataset_source import IMAGE_SUFFIXES
 from app.errors import BadInput
 
 if TYPE_CHECKING:

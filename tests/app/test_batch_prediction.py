@@ -11,15 +11,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from app.batch_prediction import (
-    FORMATS,
-    FilesClassifier,
-    Row,
-    answers_file,
-    blocks_of,
-    check_format,
-    images_in,
-)
+from app.answers_file import FORMATS, Row, answers_file, check_format
+from app.batch_prediction import FilesClassifier, blocks_of, images_in
 from app.dataset_source import SourceFile, list_source
 from app.errors import BadDataset, BadInput
 from tests.app.image_trees import entries, write_tree
