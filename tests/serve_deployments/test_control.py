@@ -212,6 +212,20 @@ def judged(control: Control, version: str, arm: str, n: int, correct: int) -> No
         database.executemany("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
+@pytest.fixture
+def registry_follows(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def follow(_champion: LiveChampion) -> None:
+        pass
+
+    monkeypatch.setattr(control._registry, "follow", follow)
+
+
+def judged_better(control: Control) -> None:
+    """Version 2 surely is."""
+    judged(control, "1", "champion", 300, 100)
+    judged(control, "2", "challenger", 300, 290)
+
+
 def on_trial(control: Control, *, decides_itself: bool = True) -> TrafficFile:
     traffic: TrafficFile = automatic(TRAFFIC, "2", decides_itself)
     control._serve.live = traffic  # type: ignore[attr-defined]
@@ -264,8 +278,7 @@ async def test_nothing_is_decided_too_early(control: Control) -> None:
     """The first minutes are one hour's users."""
     control._args = ControlArgs(least_trial_s=60.0)
     await control._know(on_trial(control))
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     await control._decide()
     assert (await control.decisions())["result"] == []
 
@@ -277,8 +290,7 @@ async def test_a_challenger_that_broke_a_guardrail_is_not_promoted(
     monkeypatch.setattr(control_module, "_DECISION_RETRY_S", 0.0)
     traffic = on_trial(control)
     await control._know(traffic)
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     request = decision(traffic, control._experiments.compare(traffic), Tally(), control._suspended)
     assert request is not None
     control._suspended["classifier-2"] = "errors"
@@ -291,8 +303,7 @@ async def test_a_challenger_that_broke_a_guardrail_is_not_promoted(
 async def test_a_challenger_that_the_champion_stands_in_for_is_not_promoted(control: Control) -> None:
     """What it fails on is no part of the comparison."""
     await control._know(on_trial(control))
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     await control.report(report("r"))
     counted = report("r")
     counted.tally.count("manta_requests", ("2", "challenger", "ok"), 990)
@@ -303,14 +314,9 @@ async def test_a_challenger_that_the_champion_stands_in_for_is_not_promoted(cont
 
 
 async def test_the_better_of_two_is_promoted_before_the_worse_is_taken_down(
-    control: Control, monkeypatch: pytest.MonkeyPatch
+    control: Control, registry_follows: None
 ) -> None:
     """To take one down begins another test, in which what the better one has shown does not count."""
-
-    async def follow(_champion: LiveChampion) -> None:
-        pass
-
-    monkeypatch.setattr(control._registry, "follow", follow)
     both = automatic(added(on_trial(control), version("3"), 20), "3", True)
     control._serve.live = both  # type: ignore[attr-defined]
     await control._know(both)
@@ -324,21 +330,13 @@ async def test_the_better_of_two_is_promoted_before_the_worse_is_taken_down(
     assert {each.version for each in control._traffic.versions} == {"1", "2", "3"}
 
 
-async def test_the_champion_before_the_former_one_is_taken_down(
-    control: Control, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_champion_before_the_former_one_is_taken_down(control: Control, registry_follows: None) -> None:
     """Otherwise each retraining left its replicas behind."""
-
-    async def follow(_champion: LiveChampion) -> None:
-        pass
-
-    monkeypatch.setattr(control._registry, "follow", follow)
     second = promoted(added(replaced(TrafficFile(), "colours", version("0")), version("1"), 50), "1")
     traffic = automatic(added(second, version("2"), 50), "2", True)
     control._serve.live = traffic  # type: ignore[attr-defined]
     await control._know(traffic)
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     await control._decide()
     assert control._traffic is not None
     assert ([each.version for each in control._traffic.versions], control._traffic.former) == (["1", "2"], "1")
@@ -346,8 +344,7 @@ async def test_the_champion_before_the_former_one_is_taken_down(
 
 async def test_others_are_asked(control: Control) -> None:
     await control._know(on_trial(control, decides_itself=False))
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     await control._decide()
     assert (await control.decisions())["result"] == []
 
@@ -356,8 +353,7 @@ async def test_a_verdict_about_other_traffic_changes_nothing(control: Control, m
     monkeypatch.setattr(control_module, "_DECISION_RETRY_S", 0.0)
     traffic = on_trial(control)
     await control._know(traffic)
-    judged(control, "1", "champion", 300, 100)
-    judged(control, "2", "challenger", 300, 290)
+    judged_better(control)
     control._serve.live = weighted(traffic, {"2": 10})  # type: ignore[attr-defined]
     await control._decide()
     assert (await control.decisions())["result"] == []
